@@ -1,0 +1,90 @@
+"""What the operating system says about a process and its children: CPU time, memory, the use of a core.
+
+Everything is read from `/proc` (Linux, proc(5)), because a server's own counters miss its helper processes and
+its time inside the kernel, which for a proxy is most of it.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class ProcessStat:
+    """The fields of `/proc/<pid>/stat` that the bench uses; times in clock ticks."""
+
+    pid: int
+    parent: int
+    own_ticks: int
+    reaped_ticks: int
+
+    @property
+    def ticks(self) -> int:
+        """CPU time of the process, all its threads, and the children it has waited for."""
+        return self.own_ticks + self.reaped_ticks
+
+
+def parse_stat(text: str) -> ProcessStat:
+    """Parse one `/proc/<pid>/stat` line. The command name may hold spaces and brackets, so split at the last `)`."""
+    head, _, tail = text.rpartition(")")
+    fields = tail.split()
+    utime, stime, cutime, cstime = (int(field) for field in fields[11:15])
+    return ProcessStat(int(head.split()[0]), int(fields[1]), utime + stime, cutime + cstime)
+
+
+def parse_core_ticks(text: str, core: int) -> int:
+    """Ticks in which `core` was not idle, from the text of `/proc/stat`.
+
+    Raises LookupError when there is no such core.
+    """
+    for line in text.splitlines():
+        name, *values = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in values[:8])
+            return user + nice + system + irq + softirq + steal
+    raise LookupError(f"no cpu{core} in /proc/stat")
+
+
+def _all_processes() -> list[ProcessStat]:
+    stats = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stats.append(parse_stat((entry / "stat").read_text()))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended between the listing and the reading
+    return stats
+
+
+def tree(root: int) -> list[ProcessStat]:
+    """The live process `root` and all its live descendants."""
+    children: dict[int, list[ProcessStat]] = {}
+    found: list[ProcessStat] = []
+    for stat in _all_processes():
+        children.setdefault(stat.parent, []).append(stat)
+        if stat.pid == root:
+            found.append(stat)
+    for stat in found:  # grows while it is walked: breadth first
+        found.extend(children.get(stat.pid, []))
+    return found
+
+
+def cpu_seconds(root: int) -> float:
+    """User and system time used so far by `root`, its threads, its children and theirs."""
+    return sum(stat.ticks for stat in tree(root)) / TICKS_PER_SECOND
+
+
+def rss_bytes(root: int) -> int:
+    """Resident memory of `root` and its descendants; pages shared between them count once for each."""
+    total = 0
+    for stat in tree(root):
+        total += int(Path(f"/proc/{stat.pid}/statm").read_text().split()[1]) * PAGE_BYTES
+    return total
+
+
+def core_seconds(core: int) -> float:
+    """Time in which `core` has been busy since boot, whoever used it."""
+    return parse_core_ticks(Path("/proc/stat").read_text(), core) / TICKS_PER_SECOND
