@@ -1,0 +1,3 @@
+"""What handlers and middleware stand on: settings, errors, upstream, keys, metrics."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,375 @@
+"""The settings: one class, one field a variable, read once at start.
+
+A variable has its field's name in capitals. `load` merges the environment with `.env`, reads the secrets that
+stand in files (`NAME_FILE`) and reports all faults together. docs/settings.md is written from the descriptions.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The settings cannot be used.
+
+    Args:
+        faults: one line each, beginning with the variable's name; never a secret's value.
+    """
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+def _split_url(url: str, *schemes: str) -> SplitResult:
+    # The message leaves the URL out: it may hold a password.
+    parts = urlsplit(url)
+    if parts.scheme not in schemes:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    return parts
+
+
+def _base_url(url: str) -> str:
+    parts = _split_url(url, "https", "http")
+    if not parts.hostname:
+        raise ValueError("must name a host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must hold no user, password, query or fragment")
+    return url.rstrip("/")
+
+
+def _database_url(url: SecretStr) -> SecretStr:
+    if not url.get_secret_value().startswith(("postgresql+", "sqlite://")):
+        raise ValueError("must begin with postgresql+DRIVER:// or sqlite://")
+    return url
+
+
+def _storage_url(url: SecretStr) -> SecretStr:
+    _split_url(url.get_secret_value(), "memory", "redis", "rediss")
+    return url
+
+
+def _origin(value: str) -> str:
+    # What browsers send in `Origin`: scheme, host and port, nothing after (RFC 6454, section 6.2).
+    if value != "*":
+        parts = _split_url(value, "https", "http")
+        if not parts.hostname or value != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"{value} is no origin such as https://app.example.com")
+    return value
+
+
+def _fits_a_header(secret: SecretStr) -> SecretStr:
+    # A line end that came with a pasted key would otherwise show up as a broken request much later.
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable() and text == text.strip()):
+        raise ValueError("must be printable ASCII without a blank at either end")
+    return secret
+
+
+def _long_enough(secret: SecretStr) -> SecretStr:
+    if len(secret) < 32:
+        raise ValueError(f"must have at least 32 characters, has {len(secret)}")
+    return secret
+
+
+def _readable(path: Path) -> Path:
+    if not (path.is_file() and os.access(path, os.R_OK)):
+        raise ValueError(f"{path} is not a file that can be read")
+    return path
+
+
+def _zone(value: object) -> object:
+    try:
+        return ZoneInfo(value) if isinstance(value, str) else value
+    except (OSError, ValueError, LookupError):
+        raise ValueError(f"{value} is no time zone such as Europe/Berlin") from None
+
+
+def _network(value: object) -> object:
+    return ip_network(value) if isinstance(value, str) else value
+
+
+def _split_list(value: object) -> object:
+    return value.replace(",", " ").split() if isinstance(value, str) else value
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _without_password(url: SecretStr) -> str:
+    parts = urlsplit(url.get_secret_value())
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+_SHOWN_WITHOUT_PASSWORD = PlainSerializer(_without_password, when_used="json-unless-none")
+
+Secret = Annotated[SecretStr, AfterValidator(_fits_a_header)]
+AdminKey = Annotated[Secret, AfterValidator(_long_enough)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url), _SHOWN_WITHOUT_PASSWORD]
+StorageUrl = Annotated[SecretStr, AfterValidator(_storage_url), _SHOWN_WITHOUT_PASSWORD]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split_list)]
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+Networks = Annotated[tuple[Network, ...], BeforeValidator(_split_list)]
+TimeZone = Annotated[ZoneInfo, BeforeValidator(_zone)]
+LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
+ReadableFile = Annotated[Path, AfterValidator(_readable)]
+Limit = Annotated[int, Field(ge=1)]
+Dollars = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Everything that an operator can set. Made by `load`; tests may call the class with fields directly."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    upstream: Literal["anthropic", "sandbox"] = Field(
+        "anthropic",
+        description="Where calls go. `sandbox` starts the embedded stand-in: no key needed, no cost.",
+    )
+    anthropic_api_key: Secret | None = Field(
+        None, description="The Anthropic key that all apps share. Required, unless `UPSTREAM=sandbox`."
+    )
+    anthropic_admin_key: Secret | None = Field(
+        None,
+        description="Anthropic's admin key, for `/v1/organizations/*`. Without it those paths answer 403.",
+    )
+    anthropic_base_url: BaseUrl | None = Field(
+        None, description="Another address for Anthropic's API. The SDK's default when unset."
+    )
+    anthropic_timeout: float = Field(
+        600,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a JSON answer may take as a whole; for a stream, the longest silence.",
+    )
+    anthropic_max_retries: int = Field(
+        2,
+        ge=0,
+        description="Retries of a failed upstream call. Envelope only: native callers retry for themselves.",
+    )
+    host: str = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104 - a container's port mapping decides
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    workers: int = Field(
+        1,
+        ge=1,
+        description="Server processes. More than one needs a `RATE_LIMIT_STORAGE` that they can share.",
+    )
+    tls_cert_file: ReadableFile | None = Field(
+        None,
+        description="Certificate chain (PEM). None: plain HTTP, for a trusted LAN or behind a proxy.",
+    )
+    tls_key_file: ReadableFile | None = Field(None, description="Private key (PEM) of the certificate.")
+    gateway_admin_key: AdminKey | None = Field(
+        None,
+        description="The first `gateway:admin` key, any secret of at least 32 characters. "
+        "When unset, one is made at first start and written to `DATA_DIR/admin-key`.",
+    )
+    data_dir: Path = Field(
+        Path("data"), description="Folder for the database and everything else that must last."
+    )
+    config_dir: Path = Field(
+        Path("config"), description="Folder for the operator's own files, such as a price override."
+    )
+    database_url: DatabaseUrl | None = Field(
+        None, description="Database shared by several replicas. An SQLite file in `DATA_DIR` when unset."
+    )
+    rate_limit_storage: StorageUrl = Field(
+        SecretStr("memory://"),
+        description="Where limits are counted: `memory://`, or `redis://` for several processes.",
+    )
+    default_requests_per_minute: Limit | None = Field(
+        None, description="Requests a minute for keys that name no limit of their own."
+    )
+    default_input_tokens_per_minute: Limit | None = Field(
+        None, description="Input tokens a minute, likewise. Cache reads are free."
+    )
+    default_output_tokens_per_minute: Limit | None = Field(
+        None, description="Output tokens a minute, likewise."
+    )
+    default_concurrency: Limit | None = Field(None, description="Calls at a time, likewise.")
+    default_usd_per_day: Dollars | None = Field(None, description="Dollars a day, likewise.")
+    default_usd_per_month: Dollars | None = Field(None, description="Dollars a month, likewise.")
+    budget_timezone: TimeZone = Field(
+        ZoneInfo("UTC"), description="Time zone in which a budget's day and month begin."
+    )
+    native_validation: Literal["observe", "enforce"] = Field(
+        "observe",
+        description="A native request that breaks the spec: `observe` counts, logs and relays it; `enforce` refuses.",
+    )
+    response_validation: Literal["observe", "enforce", "off"] = Field(
+        "observe",
+        description="An answer that breaks the spec: `observe` counts, logs and delivers it; `enforce`, for tests, "
+        "makes it a 500; `off` does not look.",
+    )
+    log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    log_format: Literal["json", "text"] = Field(
+        "json", description="`json`, one object a line, or `text` for eyes."
+    )
+    log_dir: Path | None = Field(
+        None, description="Folder for log files. Logs go to stdout alone when unset."
+    )
+    metrics_public: bool = Field(default=False, description="Whether `/metrics` answers without a key.")
+    metrics_key: Secret | None = Field(
+        None, description="A key that opens `/metrics` and nothing else. A `gateway:admin` key always does."
+    )
+    cors_origins: Origins = Field(
+        (), description="Origins whose pages may call the gateway, separated by commas, or `*`."
+    )
+    trusted_proxies: Networks = Field(
+        (), description="Networks whose `X-Forwarded-*` headers are believed, as CIDRs separated by commas."
+    )
+    shutdown_grace_seconds: float = Field(
+        630, ge=0, allow_inf_nan=False, description="Seconds that running calls get to finish after SIGTERM."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but the arguments: `load` has gathered the variables, and tests stay hermetic."""
+        return (init_settings,)
+
+    # A rule between two fields stands on the later one, which sees the earlier ones that are valid. A model
+    # validator would run only when all are, and the operator would meet the faults in two rounds.
+
+    @field_validator("anthropic_api_key")
+    @classmethod
+    def _upstream_needs_a_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if key is None and info.data.get("upstream") == "anthropic":
+            raise ValueError("is required, unless UPSTREAM=sandbox")
+        return key
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _tls_needs_both(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert_file" in info.data and (key is None) != (info.data["tls_cert_file"] is None):
+            raise ValueError("must be set together with TLS_CERT_FILE")
+        return key
+
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _processes_share_limits(cls, storage: SecretStr, info: ValidationInfo) -> SecretStr:
+        if storage.get_secret_value().startswith("memory:") and info.data.get("workers", 1) > 1:
+            raise ValueError(
+                "must be a redis:// URL when WORKERS is more than 1: memory:// is one process's own"
+            )
+        return storage
+
+    def redacted(self) -> dict[str, Any]:
+        """Return the effective values by variable, fit for JSON and for other eyes: secrets are masked."""
+        return {name.upper(): value for name, value in self.model_dump(mode="json").items()}
+
+
+def _is_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
+
+
+NAMES = frozenset(name.upper() for name in Settings.model_fields)
+SECRETS = frozenset(
+    name.upper() for name, field in Settings.model_fields.items() if _is_secret(field.annotation)
+)
+VARIABLES = NAMES | {f"{name}_FILE" for name in SECRETS}
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: str | Path = ".env") -> Settings:
+    """Read the settings from the environment and an env file; the environment wins.
+
+    Args:
+        environ: variables; the process's own when left out.
+        env_file: a file of `NAME=value` lines, taken literally; it need not exist.
+
+    Raises:
+        SettingsError: with one line for each fault, all of them.
+    """
+    environ = os.environ if environ is None else environ
+    lines, faults = _read_env_file(Path(env_file))
+    variables = {**lines, **{name: value for name, value in environ.items() if value}}
+    secrets, unreadable = _read_secret_files(variables)
+    faults |= unreadable
+    values = {name: variables[name] for name in NAMES & variables.keys()} | secrets
+    try:
+        settings = Settings(**{name.lower(): value for name, value in values.items()})  # type: ignore[arg-type]
+    except ValidationError as error:
+        for detail in error.errors():
+            name = str(detail["loc"][0]).upper()
+            faults.setdefault(name, _reason(name, detail))
+    if faults:
+        raise SettingsError(f"{name}: {reason}" for name, reason in faults.items())
+    return settings
+
+
+def _read_env_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the file's variables that have a value, and its faults by name.
+
+    A name that nearly is one of ours is a fault: a misspelt limit would be no limit. Only here: the process's
+    environment is shared with other programs.
+    """
+    try:
+        lines = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, {str(path): f"cannot be read: {_cause(error)}"}
+    faults = {}
+    for name in lines.keys() - VARIABLES:
+        if near := difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.9):
+            faults[name] = f"is unknown; did you mean {near[0]}?"
+    return {name: value for name, value in lines.items() if value}, faults
+
+
+def _read_secret_files(variables: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the secrets named by a `NAME_FILE` variable, and the faults by the secret's name."""
+    secrets: dict[str, str] = {}
+    faults: dict[str, str] = {}
+    for name in sorted(SECRETS):
+        path = variables.get(f"{name}_FILE")
+        if path is None:
+            continue
+        if name in variables:
+            faults[name] = f"is set twice, here and by {name}_FILE"
+            continue
+        try:
+            secrets[name] = Path(path).read_text(encoding="utf-8").removesuffix("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            faults[name] = f"the file {path} cannot be read: {_cause(error)}"
+            continue
+        if not secrets[name]:
+            faults[name] = f"the file {path} is empty"
+    return secrets, faults
+
+
+def _cause(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
+
+
+def _reason(name: str, detail: ErrorDetails) -> str:
+    """Put a validation error in the words of an operator. A secret is never quoted."""
+    if detail["type"] == "value_error":  # one of the validators above, which choose their own words
+        return detail["msg"].removeprefix("Value error, ")
+    reason = detail["msg"].replace("Input should be", "must be").partition(", unable to")[0]
+    return reason if name in SECRETS else f"{reason}, not {detail['input']}"
