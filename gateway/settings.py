@@ -1,7 +1,7 @@
 """The settings: one class, one field a variable, read once at start.
 
 A variable has its field's name in capitals. `load` merges the environment with `.env`, reads the secrets that
-stand in files (`NAME_FILE`) and reports all faults together. docs/settings.md is written from the descriptions.
+stand in files (`NAME_FILE`) and reports all faults together. docs/settings.md is made from the descriptions.
 """
 
 import difflib
@@ -216,12 +216,13 @@ class Settings(BaseSettings):
     )
     native_validation: Literal["observe", "enforce"] = Field(
         "observe",
-        description="A native request that breaks the spec: `observe` counts, logs and relays it; `enforce` refuses.",
+        description="A native request that breaks the spec: `observe` counts, logs and relays it; "
+        "`enforce` refuses it.",
     )
     response_validation: Literal["observe", "enforce", "off"] = Field(
         "observe",
-        description="An answer that breaks the spec: `observe` counts, logs and delivers it; `enforce`, for tests, "
-        "makes it a 500; `off` does not look.",
+        description="An answer that breaks the spec: `observe` counts, logs and delivers it; "
+        "`enforce`, for tests, makes it a 500; `off` does not look.",
     )
     log_level: LogLevel = Field("INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     log_format: Literal["json", "text"] = Field(
