@@ -1,0 +1,60 @@
+# Each target makes .venv first when it is missing or older than the requirements.
+PYTHON := .venv/bin/python
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with everything in it, and nothing elsewhere
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@sh tools/venv.sh
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: $(INSTALLED) ## serve with the sandbox as upstream: no key, no cost (HOST, PORT)
+	@$(PYTHON) -m tools.demo
+
+test: $(INSTALLED) ## run the tests
+	$(PYTHON) -m pytest
+
+lint: $(INSTALLED) ## check style and format
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+
+types: $(INSTALLED) ## check the types
+	$(PYTHON) -m mypy
+
+spec: $(INSTALLED) ## lint both specs
+	$(PYTHON) -m tools.lint_spec
+
+bundle: $(INSTALLED) ## join the specs' files into openapi/dist
+	$(PYTHON) -m tools.bundle
+
+docs: $(INSTALLED) ## write the generated parts of the docs
+	$(PYTHON) -m tools.settings_page
+
+fresh: $(INSTALLED) ## check that everything generated is up to date
+	$(PYTHON) -m tools.bundle --check
+	$(PYTHON) -m tools.settings_page --check
+
+check: lint types spec fresh ## all checks that need no server
+
+fuzz: $(INSTALLED) ## attack a running server with generated requests
+	$(PYTHON) -m pytest -m fuzz
+
+bench: $(INSTALLED) ## measure beside nginx (needs nginx and wrk)
+	$(PYTHON) -m bench
+
+COMPILE = $(PYTHON) -m uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make requirements" pyproject.toml
+requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (UPGRADE=--upgrade for newer ones)
+	$(COMPILE) $(UPGRADE) -o requirements.txt
+	$(COMPILE) $(UPGRADE) --extra dev -c requirements.txt -o requirements-dev.txt
+
+clean: ## remove .venv, caches and the data of make run
+	rm -rf .venv .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

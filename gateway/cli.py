@@ -1,0 +1,163 @@
+"""The command line: `python main.py [COMMAND]`.
+
+A command is one function, from parsed arguments to an exit code. What it stands on is imported inside it, so that
+`--help` answers at once and a server that cannot be loaded does not take `check-config` with it.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from gateway import __version__
+from gateway.settings import Settings, SettingsError, load
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the words after the program's name; the process's own when left out.
+
+    Returns:
+        The exit code: 0, or 1 when the command failed. Wrong usage exits with 2, as argparse does.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        exit_code: int = options.run(options)
+    except SettingsError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        return 1
+    return exit_code
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="python main.py",
+        description="A self-hosted gateway to the Anthropic API. Without a command it serves.",
+        epilog="Settings come from the environment and from .env; docs/settings.md lists them all.",
+    )
+    parser.add_argument(
+        "--env-file", default=".env", metavar="FILE", help="read settings from FILE (default: %(default)s)"
+    )
+    parser.set_defaults(run=serve)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", help="its own options: python main.py COMMAND --help"
+    )
+
+    commands.add_parser("serve", help="run the server (the default)").set_defaults(run=serve)
+
+    command = commands.add_parser("sandbox", help="run only the stand-in for Anthropic's API")
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    command.add_argument(
+        "--port",
+        type=_port,
+        default=8001,
+        help="port to listen on; 0 picks a free one (default: %(default)s)",
+    )
+    command.set_defaults(run=sandbox)
+
+    command = commands.add_parser("check-config", help="print the effective settings, or every fault in them")
+    _add_json(command)
+    command.set_defaults(run=check_config)
+
+    command = commands.add_parser("admin-key", help="replace a lost admin key")
+    _add_json(command)
+    command.set_defaults(run=admin_key)
+
+    command = commands.add_parser("version", help="print the version")
+    _add_json(command)
+    command.set_defaults(run=version)
+    return parser
+
+
+def serve(options: Namespace) -> int:
+    """Run the server until it is told to stop."""
+    settings = _settings(options)
+    from gateway import server
+
+    server.run(settings)
+    return 0
+
+
+def sandbox(options: Namespace) -> int:
+    """Run the sandbox alone, for tests of other programs or as `ANTHROPIC_BASE_URL` of a gateway."""
+    import sandbox
+
+    sandbox.run(options.host, options.port)
+    return 0
+
+
+def check_config(options: Namespace) -> int:
+    """Print the effective settings with the secrets masked, or all faults."""
+    try:
+        values = _settings(options).redacted()
+    except SettingsError as error:
+        if not options.json:
+            raise
+        _print_json({"faults": error.faults})
+        return 1
+    if options.json:
+        _print_json({"settings": values})
+    else:
+        for name, value in values.items():
+            print(f"{name}={_shown(value)}")
+    return 0
+
+
+def admin_key(options: Namespace) -> int:
+    """Make a new admin key in place of the one in `DATA_DIR`; say where it stands, not what it is."""
+    settings = _settings(options)
+    if settings.gateway_admin_key is not None:
+        print("The admin key is set by GATEWAY_ADMIN_KEY: change it there.", file=sys.stderr)
+        return 1
+    from gateway import keys
+
+    path = keys.replace_admin_key(settings.data_dir)
+    if options.json:
+        _print_json({"path": str(path)})
+    else:
+        print(f"The new admin key stands in {path}")
+    return 0
+
+
+def version(options: Namespace) -> int:
+    """Print the version of the gateway, which is that of both specs too."""
+    if options.json:
+        _print_json({"version": __version__})
+    else:
+        print(__version__)
+    return 0
+
+
+def _settings(options: Namespace) -> Settings:
+    return load(env_file=options.env_file)
+
+
+def _add_json(command: ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value, indent=2))
+
+
+def _shown(value: object) -> str:
+    """Write a setting as it would stand in an env file."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _port(text: str) -> int:
+    if text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise ArgumentTypeError("must be a number from 0 to 65535")

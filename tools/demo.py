@@ -1,0 +1,124 @@
+"""Serve with the sandbox as upstream and print a key and a call to try: what `make run` starts.
+
+It keeps its data and its key in .run/, apart from a real installation, and looks neither at `.env` nor at the
+caller's settings, `HOST`, `PORT`, `LOG_LEVEL` and `LOG_FORMAT` excepted.
+"""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from gateway.settings import VARIABLES
+
+ROOT = Path(__file__).parent.parent
+STATE = ROOT / ".run"
+READY_SECONDS = 60.0
+MESSAGE = {
+    "model": "claude-sonnet-4-20250514",
+    "max_tokens": 1024,
+    "messages": [{"role": "user", "content": "Hello, Claude!"}],
+}
+
+
+def main() -> int:
+    """Run the demonstration until it is stopped; return the server's exit code."""
+    host = os.environ.get("HOST") or "127.0.0.1"
+    try:
+        port = _free_port(host, int(os.environ.get("PORT") or 8000))
+    except (OSError, ValueError, OverflowError) as error:
+        print(f"Cannot listen on {host}: {error}. Another port: PORT=8765 make run", file=sys.stderr)
+        return 1
+    key = _key()
+    server = subprocess.Popen(
+        [sys.executable, "main.py", "--env-file", os.devnull],
+        cwd=ROOT,
+        env=_environment(host, port, key),
+        process_group=0,  # a Ctrl-C comes to us alone and is passed on, once
+    )
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda number, _frame: server.send_signal(number))
+    url = f"http://{_reachable(host)}:{port}"
+    if _wait_until_ready(server, url):
+        _introduce(url, key)
+    exit_code = server.wait()
+    return exit_code if exit_code >= 0 else 128 - exit_code
+
+
+def _free_port(host: str, port: int) -> int:
+    """Return the port, or a free one for 0.
+
+    Raises:
+        OSError: it is taken, or not ours to take.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(f"port {port}: {error.strerror or error}") from None
+        free: int = probe.getsockname()[1]
+        return free
+
+
+def _key() -> str:
+    """Return the admin key of earlier starts, or make it."""
+    STATE.mkdir(exist_ok=True)
+    path = STATE / "admin-key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(f"sk-gw-{secrets.token_urlsafe(32)}\n")
+    return path.read_text().strip()
+
+
+def _environment(host: str, port: int, key: str) -> dict[str, str]:
+    hidden = VARIABLES - {"LOG_LEVEL", "LOG_FORMAT"}
+    return {name: value for name, value in os.environ.items() if name not in hidden} | {
+        "UPSTREAM": "sandbox",
+        "DATA_DIR": str(STATE / "data"),
+        "CONFIG_DIR": str(STATE / "config"),
+        "GATEWAY_ADMIN_KEY": key,
+        "HOST": host,
+        "PORT": str(port),
+    }
+
+
+def _reachable(host: str) -> str:
+    """Return the host part of a URL that reaches a server on this machine that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - looked up, not bound
+    return f"[{host}]" if ":" in host else host
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> bool:
+    """Tell whether the server became ready before it ended or the time was up."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + READY_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            with opener.open(f"{url}/health/ready", timeout=1):
+                return True
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    return False
+
+
+def _introduce(url: str, key: str) -> None:
+    body = json.dumps(MESSAGE, separators=(",", ":"))
+    print(
+        f"\nReady at {url} - answers come from the sandbox. Documentation: {url}/docs\nKey: {key}\n\n"
+        f"curl -sS {url}/api/v1/messages/create"
+        f" -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{body}'\n",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
