@@ -1,12 +1,12 @@
 """The command line: `python main.py [COMMAND]`.
 
-A command is one function, from parsed arguments to an exit code. What it stands on is imported inside it, so that
-`--help` answers at once and a server that cannot be loaded does not take `check-config` with it.
+A command is one function, from parsed arguments to an exit code. What it stands on is imported inside it: `--help`
+answers at once, and a server that cannot be loaded does not take `check-config` with it.
 """
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 1 when the command failed. Wrong usage exits with 2, as argparse does.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.run is sandbox:
+        options.arguments = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         exit_code: int = options.run(options)
     except SettingsError as error:
@@ -49,14 +54,8 @@ def _parser() -> ArgumentParser:
 
     commands.add_parser("serve", help="run the server (the default)").set_defaults(run=serve)
 
-    command = commands.add_parser("sandbox", help="run only the stand-in for Anthropic's API")
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    command.add_argument(
-        "--port",
-        type=_port,
-        default=8001,
-        help="port to listen on; 0 picks a free one (default: %(default)s)",
-    )
+    # The sandbox is a program of its own: its arguments (--host, --port, --help, …) are its own affair.
+    command = commands.add_parser("sandbox", add_help=False, help="run only the stand-in for Anthropic's API")
     command.set_defaults(run=sandbox)
 
     command = commands.add_parser("check-config", help="print the effective settings, or every fault in them")
@@ -84,10 +83,9 @@ def serve(options: Namespace) -> int:
 
 def sandbox(options: Namespace) -> int:
     """Run the sandbox alone, for tests of other programs or as `ANTHROPIC_BASE_URL` of a gateway."""
-    import sandbox
+    from sandbox import cli
 
-    sandbox.run(options.host, options.port)
-    return 0
+    return cli(options.arguments)
 
 
 def check_config(options: Namespace) -> int:
@@ -155,9 +153,3 @@ def _shown(value: object) -> str:
             return ",".join(map(str, value))
         case _:
             return str(value)
-
-
-def _port(text: str) -> int:
-    if text.isdecimal() and int(text) <= 65535:
-        return int(text)
-    raise ArgumentTypeError("must be a number from 0 to 65535")
