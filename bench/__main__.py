@@ -11,13 +11,16 @@ from pathlib import Path
 from bench.load.wrk import LoadError
 from bench.options import Options
 from bench.report import Report
-from bench.scenarios import unary
+from bench.scenarios import streams, unary
 from bench.servers import StartError
 from bench.subjects import STARTERS
 
 RESULTS = Path(__file__).with_name("results")
 SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "unary": unary.run,
+    "stream-burst": streams.burst,
+    "stream-paced": streams.paced,
+    "first-event": streams.first_event,
 }
 
 
@@ -26,10 +29,9 @@ def main() -> int:
     arguments = _parser().parse_args()
     missing = [tool for tool in ("nginx", "wrk", "taskset") if not shutil.which(tool)]
     if missing or not sys.platform.startswith("linux"):
-        print(
-            f"needs Linux with {', '.join(missing) or 'nginx and wrk'}; see bench/README.md", file=sys.stderr
-        )
+        print(f"needs Linux with {', '.join(missing) or 'its /proc'}; see bench/README.md", file=sys.stderr)
         return 2
+    os.sched_setaffinity(0, {arguments.load_core})  # the gateway's core is the gateway's alone
     for scenario in arguments.scenarios:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             try:

@@ -2,12 +2,12 @@
 
 import json
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import procfs
 from bench.load import wrk
+from bench.load.http import exchange
 from bench.payloads import message_body
 from bench.subjects import Bench, Target
 
@@ -16,8 +16,8 @@ from bench.subjects import Bench, Target
 class Round:
     """A round of load and what it cost the server.
 
-    `cpu_us` is the server's CPU time a request; `busy` the share of its core that the server used; `foreign` the share
-    that something else took from it (above a few per cent the round is disturbed).
+    `cpu_us` is the server's CPU time a request; `busy` the share of its core that it used; `foreign` the
+    share that something else took (above a few per cent the round is disturbed).
     """
 
     load: wrk.Load
@@ -25,18 +25,71 @@ class Round:
     busy: float
     foreign: float
 
+    def figures(self) -> dict[str, float]:
+        """The round as a report takes it."""
+        return {
+            "cpu_us": self.cpu_us,
+            "rate": self.load.rate,
+            "p99_ms": self.load.p99_ms,
+            "busy": self.busy,
+            "foreign": self.foreign,
+        }
+
+
+class CpuClock:
+    """CPU seconds of a target's server since `start`."""
+
+    def __init__(self, target: Target) -> None:
+        self._pid = target.server.pid if target.server else None
+        self._before = 0.0
+
+    def start(self) -> None:
+        """Count from now."""
+        self._before = self._read()
+
+    @property
+    def seconds(self) -> float:
+        """CPU time used since the start."""
+        return self._read() - self._before
+
+    def _read(self) -> float:
+        return procfs.cpu_seconds(self._pid) if self._pid else 0.0
+
 
 def check_unary(target: Target, body: bytes) -> None:
     """Ask once and look at the answer: a server that answers nonsense must not win a race.
 
     Raises LoadError when the message did not come back whole.
     """
-    request = urllib.request.Request(target.url, body, dict(target.headers))
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer = json.load(response)
-    message = answer.get("data", answer)
-    if message != json.loads(message_body()):
-        raise wrk.LoadError(f"{target.label} answered {answer}")
+    status, raw = exchange("POST", target.url, body, target.headers)
+    answer = json.loads(raw) if status == 200 else {}
+    if answer.get("data", answer) != json.loads(message_body()):
+        raise wrk.LoadError(f"{target.label} answered {status}: {raw[:500]!r}")
+
+
+def check_stream(target: Target, body: bytes, events: int) -> None:
+    """Ask once and look at the stream: `events` events from `message_start` to `message_stop`, in order.
+
+    Raises LoadError when any is missing. An envelope's additional `text` frames do not count.
+    """
+    status, raw = exchange("POST", target.stream_url, body, target.headers)
+    data = (
+        [json.loads(line[5:]) for line in raw.splitlines() if line.startswith(b"data:")]
+        if status == 200
+        else []
+    )
+    kinds = [event["type"] for event in data if event["type"] != "text"]
+    deltas = ["content_block_delta"] * (events - 5)
+    expected = [
+        "message_start",
+        "content_block_start",
+        *deltas,
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ]
+    if kinds != expected:
+        raise wrk.LoadError(f"{target.label} answered {status}, {len(kinds)} events: {raw[:500]!r}")
 
 
 def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: int, seconds: float) -> Round:
@@ -44,8 +97,8 @@ def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: i
 
     Raises LoadError when an answer was not a success.
     """
-    pid = target.server.pid if target.server else None
-    cpu_before = procfs.cpu_seconds(pid) if pid else 0.0
+    clock = CpuClock(target)
+    clock.start()
     core_before, clock_before = procfs.core_seconds(bench.gateway_core), time.perf_counter()
     try:
         load = wrk.run(
@@ -54,7 +107,7 @@ def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: i
     except wrk.LoadError as error:
         tail = target.server.log_tail() if target.server else ""
         raise wrk.LoadError(f"{target.label}: {error}\n{tail}") from error
-    cpu = procfs.cpu_seconds(pid) - cpu_before if pid else 0.0
+    cpu = clock.seconds
     core = procfs.core_seconds(bench.gateway_core) - core_before
     wall = time.perf_counter() - clock_before
     return Round(load, cpu / load.requests * 1e6, cpu / wall, max(0.0, core - cpu) / wall)

@@ -1,4 +1,4 @@
-"""nginx in its two parts: the upstream that is never the bottleneck, and the proxy that the gateway stands beside."""
+"""nginx in its two parts: the upstream that is never the bottleneck, and the proxy that we compare with."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The requests that the bench sends and the answers that its upstreams give; sizes are those that the README states."""
+"""The requests that the bench sends and the answers that its upstreams give."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ def request_body(*, stream: bool = False, size: int = 2048) -> bytes:
 
 
 def big_request_body(megabytes: int) -> bytes:
-    """A message request of about `megabytes` MB in the smallest of text blocks: the dearest shape to parse and check."""
+    """A message request of about `megabytes` MB in small text blocks, the dearest shape to check."""
     block = {"type": "text", "text": "tiny block"}
     count = megabytes * 1_000_000 // (len(_dump(block)) + 1)
     return _dump(

@@ -1,7 +1,7 @@
 """What the operating system says about a process and its children: CPU time, memory, the use of a core.
 
-Everything is read from `/proc` (Linux, proc(5)), because a server's own counters miss its helper processes and
-its time inside the kernel, which for a proxy is most of it.
+Everything is read from `/proc` (Linux, proc(5)), because a server's own counters miss its helper processes
+and its time inside the kernel, which for a proxy is most of it.
 """
 
 import os
@@ -28,7 +28,7 @@ class ProcessStat:
 
 
 def parse_stat(text: str) -> ProcessStat:
-    """Parse one `/proc/<pid>/stat` line. The command name may hold spaces and brackets, so split at the last `)`."""
+    """Parse one `/proc/<pid>/stat` line; the command name, up to the last `)`, may hold anything."""
     head, _, tail = text.rpartition(")")
     fields = tail.split()
     utime, stime, cutime, cstime = (int(field) for field in fields[11:15])

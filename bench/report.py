@@ -9,7 +9,6 @@ from typing import Any
 
 from bench import stats
 
-
 Derivation = Callable[[Sequence[float], Sequence[float]], list[float]]
 
 
@@ -52,8 +51,8 @@ class Report:
     def summary(self, label: str, metric: Metric) -> stats.Summary | None:
         """`metric` of the target `label`, or None where the target or its reference has no rounds of it.
 
-        The best of a derived metric is derived from the two bests: the best of its rounds would only find the round
-        in which the reference was disturbed most.
+        The best of a derived metric is derived from the two bests: the best of its rounds would only find the
+        round in which the reference was disturbed most.
         """
         if metric.name not in self.derived:
             values = self.rounds[label].get(metric.name)
@@ -75,8 +74,10 @@ class Report:
     def table(self) -> str:
         """The figures for a terminal: "median (best)" for each target and metric."""
         lines = [[self.scenario, *(metric.heading for metric in self.metrics)]]
-        for label in self.rounds:
-            lines.append([label, *(_cell(self.summary(label, metric), metric) for metric in self.metrics)])
+        lines += [
+            [label, *(_cell(self.summary(label, metric), metric) for metric in self.metrics)]
+            for label in self.rounds
+        ]
         return "\n".join([_columns(lines), *self.notes])
 
     def document(self) -> dict[str, Any]:

@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Self
+
+from bench.load.http import exchange
 
 _STOP_SECONDS = 5.0
 _LOG_TAIL_BYTES = 2000
@@ -98,7 +99,6 @@ class Server:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return exchange("GET", url, timeout=1)[0] == 200
+    except (OSError, HTTPException):
         return False

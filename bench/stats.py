@@ -19,7 +19,7 @@ class Summary:
 
 
 def summarise(values: Sequence[float], better: Better) -> Summary:
-    """Median and best of `values`; which end is best is for the metric to say. Raises ValueError when empty."""
+    """Median and best of `values`; `better` says which end is best. Raises ValueError when empty."""
     if not values:
         raise ValueError("no rounds to summarise")
     return Summary(median(values), min(values) if better == "lower" else max(values), tuple(values))
@@ -38,7 +38,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def ratios(values: Sequence[float], reference: Sequence[float]) -> list[float]:
-    """Each value beside the reference's value **of the same round**, so that a slow minute of the machine cancels out.
+    """Each value beside the reference's of the same round, so that a slow minute of the machine cancels out.
 
     Raises ValueError when the two have different numbers of rounds.
     """

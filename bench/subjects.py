@@ -2,15 +2,17 @@
 
 import json
 import sys
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from bench import nginx
+from bench.load.http import exchange
+from bench.options import Options
 from bench.payloads import API_VERSION
-from bench.servers import Server, free_port
+from bench.servers import Server, StartError, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 ADMIN_KEY = "sk-gw-bench-admin-0123456789abcdef0123456789abcdef"
@@ -50,6 +52,18 @@ class Bench:
     upstream_port: int
     streaming: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, options: Options, upstream_port: int, *, streaming: bool = False) -> Self:
+        """The run that `options` ask for, against the upstream on that port."""
+        return cls(
+            folder=options.folder,
+            gateway_core=options.gateway_core,
+            load_core=options.load_core,
+            upstream_port=upstream_port,
+            streaming=streaming,
+            settings=options.settings,
+        )
 
     @property
     def upstream(self) -> str:
@@ -169,11 +183,9 @@ def _server(
 
 def _app_key(base: str) -> str:
     """Make an app key with limits and a budget, so that the measured path checks them."""
-    request = urllib.request.Request(
-        f"{base}/api/v1/keys",
-        json.dumps(_APP_KEY).encode(),
-        {"content-type": "application/json", "x-api-key": ADMIN_KEY},
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:
-        key: str = json.load(response)["data"]["key"]
-        return key
+    headers = {"content-type": "application/json", "x-api-key": ADMIN_KEY}
+    status, body = exchange("POST", f"{base}/api/v1/keys", json.dumps(_APP_KEY).encode(), headers)
+    if status != 201:
+        raise StartError(f"the gateway made no app key: {status} {body[:500]!r}")
+    key: str = json.loads(body)["data"]["key"]
+    return key

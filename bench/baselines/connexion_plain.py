@@ -1,6 +1,6 @@
-"""The gateway that one writes first: Connexion as it comes and the SDK's `messages.create`, no ledger, no limits.
+"""The gateway that one writes first: Connexion as it comes and the SDK's `messages.create`.
 
-It is checked both ways (`validate_responses=True`), because the gateway is.
+It has no ledger, limits or budgets. It checks both ways (`validate_responses=True`), as the gateway does.
 """
 
 from collections.abc import AsyncIterator

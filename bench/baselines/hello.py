@@ -9,11 +9,11 @@ _BODY = message_body()
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]
 
 Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
 
 
-async def app(
-    scope: Event, receive: Callable[[], Awaitable[Event]], send: Callable[[Event], Awaitable[None]]
-) -> None:
+async def app(scope: Event, receive: Receive, send: Send) -> None:
     """Answer every HTTP request with the bench's message."""
     if scope["type"] != "http":
         return

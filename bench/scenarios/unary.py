@@ -1,4 +1,4 @@
-"""One JSON message a request: what it costs the server, how many it can do, what it adds to a single caller's wait."""
+"""One JSON message a request: what it costs, how many a core can do, what one caller waits longer."""
 
 from pathlib import Path
 
@@ -25,9 +25,7 @@ def run(options: Options) -> Report:
     body = options.folder / "request.json"
     body.write_bytes(request_body())
     with upstreams.static(options.folder, options.load_core) as port:
-        bench = Bench(
-            options.folder, options.gateway_core, options.load_core, port, settings=options.settings
-        )
+        bench = Bench.of(options, port)
         with running(bench, options.subjects) as targets:
             for target in targets:
                 measure.check_unary(target, body.read_bytes())
@@ -35,29 +33,20 @@ def run(options: Options) -> Report:
             for _ in range(options.rounds):
                 _alone(report, bench, options, bench.direct(), body)
                 for target in targets:
-                    full = measure.loaded(
-                        bench,
-                        target,
-                        target.url,
-                        body,
-                        connections=options.connections,
-                        seconds=options.seconds,
-                    )
-                    report.add(
-                        target.label,
-                        cpu_us=full.cpu_us,
-                        rate=full.load.rate,
-                        p99_ms=full.load.p99_ms,
-                        busy=full.busy,
-                        foreign=full.foreign,
-                    )
+                    _full(report, bench, options, target, body)
                     _alone(report, bench, options, target, body)
     report.compare("beside_nginx", "rate", "nginx")
     report.subtract("added_p50_ms", "alone_p50_ms", "direct")
     return report
 
 
+def _full(report: Report, bench: Bench, options: Options, target: Target, body: Path) -> None:
+    connections, seconds = options.connections, options.seconds
+    full = measure.loaded(bench, target, target.url, body, connections=connections, seconds=seconds)
+    report.add(target.label, **full.figures())
+
+
 def _alone(report: Report, bench: Bench, options: Options, target: Target, body: Path) -> None:
-    seconds = max(1, options.seconds / 2)
+    seconds = options.seconds / 2
     single = measure.loaded(bench, target, target.url, body, connections=1, seconds=seconds)
     report.add(target.label, alone_p50_ms=single.load.p50_ms)

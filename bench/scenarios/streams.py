@@ -1,0 +1,139 @@
+"""Event streams: whole ones in a burst, held ones at an even pace, and the wait for the first event."""
+
+import socket
+import time
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+from bench import machine, measure, upstreams
+from bench.load import streams
+from bench.load.sse_client import request_bytes
+from bench.load.wrk import LoadError
+from bench.options import Options
+from bench.payloads import STREAM_EVENTS, request_body
+from bench.report import Metric, Report
+from bench.subjects import Bench, Target, running
+
+INTERVAL_MS = 20
+HELD_P99_MS = 50  # a held stream whose events come later than this is not "held"
+FIRST_EVENT_REQUESTS = 200
+_ENDLESS = 1_000_000
+
+BURST = (
+    Metric("cpu_us", "CPU µs/stream", "lower"),
+    Metric("rate", "streams/s", "higher"),
+    Metric("beside_nginx", "beside nginx", "higher", 3),
+    Metric("cpu_beside_nginx", "CPU beside nginx", "lower", 1),
+    Metric("p99_ms", "p99 ms", "lower", 1),
+    Metric("busy", "core used", "higher", 2),
+    Metric("foreign", "used by others", "lower", 2),
+)
+FIRST = (Metric("added_ms", "added p50 ms", "lower", 3), Metric("first_ms", "p50 ms", "lower", 3))
+
+
+def burst(options: Options) -> Report:
+    """Streams of 50 events that upstream writes all at once, as many as the core can do."""
+    report = Report("stream-burst", BURST, options.public(), machine.describe())
+    body = _body(options)
+    with upstreams.streaming(options.folder, options.load_core) as port:
+        bench = Bench.of(options, port, streaming=True)
+        with running(bench, options.subjects) as targets:
+            for target in targets:
+                measure.check_stream(target, body.read_bytes(), STREAM_EVENTS)
+            for _ in range(options.rounds):
+                for target in targets:
+                    url, connections = target.stream_url, options.connections
+                    full = measure.loaded(
+                        bench, target, url, body, connections=connections, seconds=options.seconds
+                    )
+                    report.add(target.label, **full.figures())
+    report.compare("beside_nginx", "rate", "nginx")
+    report.compare("cpu_beside_nginx", "cpu_us", "nginx")
+    return report
+
+
+def paced(options: Options) -> Report:
+    """More and more streams with an event every 20 ms, until a target can no longer hold them."""
+    steps = [Metric(f"p99_ms_{count}", f"p99 ms of {count}", "lower", 1) for count in options.streams]
+    metrics = [*steps, Metric("held", "held", "higher"), Metric("cpu_us", "CPU µs/event", "lower", 1)]
+    report = Report("stream-paced", metrics, options.public(), machine.describe())
+    report.notes.append(f'"held": the most streams whose p99 event delay stays below {HELD_P99_MS} ms')
+    body = _body(options)
+    pace = ("--events", str(_ENDLESS), "--interval-ms", str(INTERVAL_MS))
+    with upstreams.streaming(options.folder, options.load_core, *pace) as port:
+        bench = Bench.of(options, port, streaming=True)
+        with running(bench, options.subjects) as targets:
+            for _ in range(options.rounds):
+                for target in [bench.direct(), *targets]:
+                    _climb(report, options, target, body)
+    return report
+
+
+def _climb(report: Report, options: Options, target: Target, body: Path) -> None:
+    held = 0
+    for count in options.streams:
+        cpu = measure.CpuClock(target)
+        delays = streams.hold(
+            target.stream_url,
+            body,
+            target.headers,
+            streams=count,
+            seconds=options.seconds,
+            core=options.load_core,
+            meanwhile=cpu.start,
+        )
+        report.add(target.label, **{f"p99_ms_{count}": delays.p99_ms})
+        expected = count * options.seconds * 1000 / INTERVAL_MS
+        if delays.p99_ms >= HELD_P99_MS or delays.events < 0.95 * expected:
+            break
+        held, cost = count, cpu.seconds / delays.events * 1e6
+    report.add(target.label, held=held, **({"cpu_us": cost} if held else {}))
+
+
+def first_event(options: Options) -> Report:
+    """One caller, one stream after the other: how much later the first event comes than without a gateway."""
+    report = Report("first-event", FIRST, options.public(), machine.describe())
+    body = _body(options)
+    with upstreams.streaming(
+        options.folder, options.load_core, "--events", "6", "--interval-ms", "4"
+    ) as port:
+        bench = Bench.of(options, port, streaming=True)
+        with running(bench, options.subjects) as targets:
+            for _ in range(options.rounds):
+                for target in [bench.direct(), *targets]:
+                    waits = _first_events(target, body.read_bytes())
+                    report.add(target.label, first_ms=median(waits))
+    report.subtract("added_ms", "first_ms", "direct")
+    return report
+
+
+def _first_events(target: Target, body: bytes) -> list[float]:
+    parts = urlsplit(target.stream_url)
+    headers = [f"{name}: {value}" for name, value in target.headers.items()]
+    request = request_bytes(target.stream_url, body, headers)
+    waits = []
+    with socket.create_connection((parts.hostname, parts.port or 80), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for _ in range(FIRST_EVENT_REQUESTS):
+            begin = time.perf_counter()
+            connection.sendall(request)
+            answer = _receive(connection, b"message_start", b"")
+            waits.append((time.perf_counter() - begin) * 1e3)
+            _receive(connection, b"\r\n0\r\n\r\n", answer)
+    return waits
+
+
+def _receive(connection: socket.socket, until: bytes, answer: bytes) -> bytes:
+    while until not in answer:
+        data = connection.recv(65536)
+        if not data:
+            raise LoadError(f"the connection closed after {answer[-300:]!r}")
+        answer += data
+    return answer
+
+
+def _body(options: Options) -> Path:
+    body = options.folder / "request.json"
+    body.write_bytes(request_body(stream=True))
+    return body
