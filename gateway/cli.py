@@ -1,7 +1,7 @@
 """The command line: `python main.py [COMMAND]`.
 
-A command is one function, from parsed arguments to an exit code. What it stands on is imported inside it: `--help`
-answers at once, and a server that cannot be loaded does not take `check-config` with it.
+A command is one function, from parsed arguments to an exit code. What it stands on is imported inside it, so
+`--help` answers at once, and a server that cannot be loaded does not take `check-config` with it.
 """
 
 import json
