@@ -279,7 +279,7 @@ class Settings(BaseSettings):
     def _processes_share_limits(cls, storage: SecretStr, info: ValidationInfo) -> SecretStr:
         if storage.get_secret_value().startswith("memory:") and info.data.get("workers", 1) > 1:
             raise ValueError(
-                "must be redis:// when WORKERS is more than 1: memory:// counts within one process"
+                "must be redis:// when WORKERS is more than 1: memory:// counts in one process"
             )
         return storage
 

@@ -55,7 +55,7 @@ FAULTS = {
     "tls-cert-missing": ["TLS_CERT_FILE: none.pem is not a file that can be read"],
     "tls-half": ["TLS_KEY_FILE: must be set together with TLS_CERT_FILE"],
     "workers-memory": [
-        "RATE_LIMIT_STORAGE: must be redis:// when WORKERS is more than 1: memory:// counts within one process"
+        "RATE_LIMIT_STORAGE: must be redis:// when WORKERS is more than 1: memory:// counts in one process"
     ],
 }
 
