@@ -5,22 +5,30 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from bench import profiler
 from bench.load.wrk import LoadError
 from bench.options import Options
 from bench.report import Report
-from bench.scenarios import streams, unary
+from bench.scenarios import bodies, memory, startup, streams, unary
 from bench.servers import StartError
 from bench.subjects import STARTERS
 
 RESULTS = Path(__file__).with_name("results")
+PROFILE = "profile"
 SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "unary": unary.run,
     "stream-burst": streams.burst,
     "stream-paced": streams.paced,
     "first-event": streams.first_event,
+    "big-body": bodies.run,
+    "slow-readers": streams.slow_readers,
+    "memory": memory.run,
+    "startup": startup.run,
 }
 
 
@@ -29,46 +37,60 @@ def main() -> int:
     arguments = _parser().parse_args()
     missing = [tool for tool in ("nginx", "wrk", "taskset") if not shutil.which(tool)]
     if missing or not sys.platform.startswith("linux"):
-        print(f"needs Linux with {', '.join(missing) or 'its /proc'}; see bench/README.md", file=sys.stderr)
+        print(f"needs Linux and {', '.join(missing) or 'its /proc'}; see bench/README.md", file=sys.stderr)
         return 2
-    os.sched_setaffinity(0, {arguments.load_core})  # the gateway's core is the gateway's alone
-    for scenario in arguments.scenarios:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            try:
-                report = SCENARIOS[scenario](_options(arguments, Path(folder)))
-            except (LoadError, StartError) as error:
-                print(f"{scenario}: {error}", file=sys.stderr)
-                return 1
-        print(f"\n{report.table()}\n-> {os.path.relpath(report.write(arguments.results))}", flush=True)
+    os.sched_setaffinity(0, {arguments.load_core})  # the other core is the gateway's alone
+    first, *others = arguments.scenarios
+    try:
+        for scenario in others if first == PROFILE else arguments.scenarios:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                options = _options(arguments, Path(folder))
+                if first == PROFILE:
+                    _profile(scenario, options, arguments)
+                else:
+                    _measure(scenario, options, arguments)
+    except (LoadError, StartError, LookupError) as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
+
+
+def _measure(scenario: str, options: Options, arguments: argparse.Namespace) -> None:
+    report = SCENARIOS[scenario](options)
+    print(f"\n{report.table()}\n-> {report.write(arguments.results)}", flush=True)
+
+
+def _profile(scenario: str, options: Options, arguments: argparse.Namespace) -> None:
+    stacks = arguments.results / f"profile-{scenario}-{time.strftime('%Y%m%d-%H%M%S')}.txt"
+    subject = arguments.target.split()[0]
+    print(profiler.run(replace(options, subjects=[subject]), scenario, arguments.target, stacks))
+    print(f"-> {stacks}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m bench", description="Each figure is: median (best) of all rounds."
+        prog="python -m bench",
+        usage="%(prog)s [profile] scenario [scenario ...] [options]",
+        description="Each figure is the median (and the best) of all rounds; see bench/README.md.",
     )
-    parser.add_argument(
-        "scenarios", nargs="+", choices=SCENARIOS, metavar="scenario", help=", ".join(SCENARIOS)
-    )
+    names = [PROFILE, *SCENARIOS]
+    parser.add_argument("scenarios", nargs="+", choices=names, metavar="scenario", help=", ".join(SCENARIOS))
     parser.add_argument("--subjects", type=_subjects, default="nginx,plain,gateway", help=", ".join(STARTERS))
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds of each subject, interleaved (default: 5)"
-    )
-    parser.add_argument("--seconds", type=float, default=4, help="length of a round of load (default: 4)")
-    parser.add_argument(
-        "--connections", type=int, default=32, help="concurrent callers under load (default: 32)"
-    )
+    parser.add_argument("--target", default="gateway /v1", help="what to profile: a row of the table")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each subject, interleaved")
+    parser.add_argument("--seconds", type=float, default=4, help="length of a round of load")
+    parser.add_argument("--connections", type=int, default=32, help="concurrent callers under load")
     parser.add_argument("--streams", type=_numbers, default="200,400,600,800", help="steps of held streams")
-    parser.add_argument("--megabytes", type=int, default=30, help="size of the big body (default: 30)")
-    parser.add_argument("--gateway-core", type=int, default=1, help="CPU core of the subject (default: 1)")
-    parser.add_argument("--load-core", type=int, default=0, help="core of load and upstream (default: 0)")
+    parser.add_argument("--megabytes", type=int, default=30, help="size of the big body")
+    parser.add_argument("--gateway-core", type=int, default=1, help="CPU core of the subject")
+    parser.add_argument("--load-core", type=int, default=0, help="CPU core of load and upstream")
     parser.add_argument(
         "--set",
         type=_setting,
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an environment variable for the gateway, e.g. RESPONSE_VALIDATION=off",
+        help="an environment variable for the gateway, e.g. LOG_LEVEL=WARNING",
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the JSON files")
     return parser

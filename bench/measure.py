@@ -1,6 +1,7 @@
 """One round against one target, and the check that goes before it."""
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,14 @@ from bench.subjects import Bench, Target
 class Round:
     """A round of load and what it cost the server.
 
-    `cpu_us` is the server's CPU time a request; `busy` the share of its core that it used; `foreign` the
-    share that something else took (above a few per cent the round is disturbed).
+    `cpu_us` is the server's CPU time a request; `busy` the share of its core that it used; `others` what
+    programs outside the bench took of the machine, in cores (above a few per cent the round is disturbed).
     """
 
     load: wrk.Load
     cpu_us: float
     busy: float
-    foreign: float
+    others: float
 
     def figures(self) -> dict[str, float]:
         """The round as a report takes it."""
@@ -32,28 +33,43 @@ class Round:
             "rate": self.load.rate,
             "p99_ms": self.load.p99_ms,
             "busy": self.busy,
-            "foreign": self.foreign,
+            "others": self.others,
         }
 
 
 class CpuClock:
-    """CPU seconds of a target's server since `start`."""
+    """CPU seconds since `start`, of a target's server and of everything that is no part of the bench."""
 
     def __init__(self, target: Target) -> None:
         self._pid = target.server.pid if target.server else None
-        self._before = 0.0
 
     def start(self) -> None:
         """Count from now."""
-        self._before = self._read()
+        self._clock = time.perf_counter()
+        self._server = self._server_now()
+        self._others = self._others_now()
 
     @property
-    def seconds(self) -> float:
-        """CPU time used since the start."""
-        return self._read() - self._before
+    def server(self) -> float:
+        """CPU seconds of the server, with its threads and children."""
+        return self._server_now() - self._server
 
-    def _read(self) -> float:
+    @property
+    def others(self) -> float:
+        """CPU seconds of all processes that the bench has not started, on both cores."""
+        return max(0.0, self._others_now() - self._others)
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self._clock
+
+    def _server_now(self) -> float:
         return procfs.cpu_seconds(self._pid) if self._pid else 0.0
+
+    @staticmethod
+    def _others_now() -> float:
+        return procfs.busy_seconds() - procfs.cpu_seconds(os.getpid())
 
 
 def check_unary(target: Target, body: bytes) -> None:
@@ -99,7 +115,6 @@ def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: i
     """
     clock = CpuClock(target)
     clock.start()
-    core_before, clock_before = procfs.core_seconds(bench.gateway_core), time.perf_counter()
     try:
         load = wrk.run(
             url, body, target.headers, connections=connections, seconds=seconds, core=bench.load_core
@@ -107,7 +122,5 @@ def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: i
     except wrk.LoadError as error:
         tail = target.server.log_tail() if target.server else ""
         raise wrk.LoadError(f"{target.label}: {error}\n{tail}") from error
-    cpu = clock.seconds
-    core = procfs.core_seconds(bench.gateway_core) - core_before
-    wall = time.perf_counter() - clock_before
-    return Round(load, cpu / load.requests * 1e6, cpu / wall, max(0.0, core - cpu) / wall)
+    cpu, others, wall = clock.server, clock.others, clock.wall
+    return Round(load, cpu / load.requests * 1e6, cpu / wall, others / wall)

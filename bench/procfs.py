@@ -35,17 +35,13 @@ def parse_stat(text: str) -> ProcessStat:
     return ProcessStat(int(head.split()[0]), int(fields[1]), utime + stime, cutime + cstime)
 
 
-def parse_core_ticks(text: str, core: int) -> int:
-    """Ticks in which `core` was not idle, from the text of `/proc/stat`.
-
-    Raises LookupError when there is no such core.
-    """
-    for line in text.splitlines():
-        name, *values = line.split()
-        if name == f"cpu{core}":
-            user, nice, system, _idle, _iowait, irq, softirq, steal = (int(value) for value in values[:8])
-            return user + nice + system + irq + softirq + steal
-    raise LookupError(f"no cpu{core} in /proc/stat")
+def parse_busy_ticks(text: str) -> int:
+    """Ticks in which any core was not idle, from the text of `/proc/stat`."""
+    name, *values = text.splitlines()[0].split()
+    if name != "cpu":
+        raise ValueError(f"/proc/stat begins with {name}")
+    user, nice, system, _idle, _iowait, irq, softirq = (int(value) for value in values[:7])
+    return user + nice + system + irq + softirq
 
 
 def _all_processes() -> list[ProcessStat]:
@@ -85,6 +81,15 @@ def rss_bytes(root: int) -> int:
     return total
 
 
-def core_seconds(core: int) -> float:
-    """Time in which `core` has been busy since boot, whoever used it."""
-    return parse_core_ticks(Path("/proc/stat").read_text(), core) / TICKS_PER_SECOND
+def peak_rss_bytes(root: int) -> int:
+    """The peak resident memory of `root` and its live descendants, each at its own worst moment."""
+    total = 0
+    for stat in tree(root):
+        status = Path(f"/proc/{stat.pid}/status").read_text()
+        total += int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return total
+
+
+def busy_seconds() -> float:
+    """CPU time that all processes together have used since boot."""
+    return parse_busy_ticks(Path("/proc/stat").read_text()) / TICKS_PER_SECOND

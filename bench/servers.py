@@ -56,22 +56,24 @@ class Server:
                 start_new_session=True,
             )
         self._started = time.perf_counter()
+        self.ready_seconds = 0.0
 
     @property
     def pid(self) -> int:
         """Root of the process tree (taskset replaces itself by the program)."""
         return self._process.pid
 
-    def wait_ready(self, timeout: float = 60.0) -> float:
-        """Poll `ready_url` until it answers 200; return the seconds since the start.
+    def wait_ready(self, timeout: float = 60.0) -> None:
+        """Poll `ready_url` until it answers 200; note in `ready_seconds` how long after the start that was.
 
         Raises StartError when the program ends or `timeout` seconds pass first.
         """
-        while True:
+        while not self.ready_seconds:
             if self._process.poll() is not None:
                 raise StartError(f"{self.name} ended with {self._process.returncode}\n{self.log_tail()}")
             if _answers(self.ready_url):
-                return time.perf_counter() - self._started
+                self.ready_seconds = time.perf_counter() - self._started
+                return
             if time.perf_counter() - self._started > timeout:
                 raise StartError(f"{self.name} is not ready after {timeout:.0f} s\n{self.log_tail()}")
             time.sleep(0.002)

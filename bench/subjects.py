@@ -20,7 +20,6 @@ _UPSTREAM_KEY = "sk-ant-bench"
 
 # Every wall is up and none is hit: what is measured is the work of checking.
 _APP_KEY = {
-    "name": "bench",
     "limits": {
         "requests_per_minute": 1_000_000_000,
         "input_tokens_per_minute": 1_000_000_000_000,
@@ -70,6 +69,11 @@ class Bench:
         """Base URL of the upstream."""
         return f"http://127.0.0.1:{self.upstream_port}"
 
+    @property
+    def data(self) -> Path:
+        """The gateway's data folder."""
+        return self.folder / "data"
+
     def direct(self) -> Target:
         """The upstream without anything in between: the zero of every "added" figure."""
         return _native("direct", self.upstream, None, _UPSTREAM_KEY)
@@ -114,12 +118,11 @@ def _start_hello(bench: Bench) -> tuple[Server, list[Target]]:
 
 def _start_gateway(bench: Bench) -> tuple[Server, list[Target]]:
     port = free_port()
-    data = bench.folder / "gateway-data"
     env = {
         "ANTHROPIC_BASE_URL": bench.upstream,
         "ANTHROPIC_API_KEY": _UPSTREAM_KEY,
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
-        "DATA_DIR": str(data),
+        "DATA_DIR": str(bench.data),
         "HOST": "127.0.0.1",
         "PORT": str(port),
         "SHUTDOWN_GRACE_SECONDS": "1",
@@ -129,7 +132,7 @@ def _start_gateway(bench: Bench) -> tuple[Server, list[Target]]:
     base = f"http://127.0.0.1:{port}"
     try:
         server.wait_ready()
-        key = _app_key(base)
+        key = _app_key(base, f"bench-{port}")
     except BaseException:
         server.stop()
         raise
@@ -181,10 +184,12 @@ def _server(
     )
 
 
-def _app_key(base: str) -> str:
+def _app_key(base: str, name: str) -> str:
     """Make an app key with limits and a budget, so that the measured path checks them."""
     headers = {"content-type": "application/json", "x-api-key": ADMIN_KEY}
-    status, body = exchange("POST", f"{base}/api/v1/keys", json.dumps(_APP_KEY).encode(), headers)
+    status, body = exchange(
+        "POST", f"{base}/api/v1/keys", json.dumps(_APP_KEY | {"name": name}).encode(), headers
+    )
     if status != 201:
         raise StartError(f"the gateway made no app key: {status} {body[:500]!r}")
     key: str = json.loads(body)["data"]["key"]

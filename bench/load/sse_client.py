@@ -20,7 +20,7 @@ import uvloop
 
 from bench.stats import percentile
 
-# The text of a delta of `sse_server`: the time at which it was written. (An envelope's `text` frame repeats it.)
+# The text of a delta of `sse_server`: when it was written. (An envelope's `text` frame repeats it.)
 _STAMP = re.compile(rb'text_delta","text": ?"(\d{20})"|"text": ?"(\d{20})","type": ?"text_delta"')
 _OPEN_SECONDS = 60.0
 _OPENING = 50  # streams that begin at the same time

@@ -1,8 +1,8 @@
 """An upstream for event streams: `python -m bench.load.sse_server --port 9000 --events 50 --interval-ms 20`.
 
 A bare protocol on the event loop's transport, because every microsecond here would be missing from the load
-generator on the same core. It answers a POST with `"stream": true` by events, any other by a message, a GET by
-200. Chunked request bodies are refused (411).
+generator on the same core. It answers a POST with `"stream": true` by events, any other by a message, a GET
+by 200. Chunked request bodies are refused (411).
 """
 
 import argparse

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from bench import machine, measure, upstreams
+from bench import machine, measure, procfs, upstreams
 from bench.load import streams
 from bench.load.sse_client import request_bytes
 from bench.load.wrk import LoadError
@@ -18,7 +18,11 @@ from bench.subjects import Bench, Target, running
 INTERVAL_MS = 20
 HELD_P99_MS = 50  # a held stream whose events come later than this is not "held"
 FIRST_EVENT_REQUESTS = 200
+FEW_EVENTS = ("--events", "6", "--interval-ms", "4")
+SLOW_READERS = 100
 _ENDLESS = 1_000_000
+_LONG_BYTES = 8 * 2**20
+_LONG_STREAM = ("--events", "2053", "--text-bytes", "4096")
 
 BURST = (
     Metric("cpu_us", "CPU µs/stream", "lower"),
@@ -27,7 +31,14 @@ BURST = (
     Metric("cpu_beside_nginx", "CPU beside nginx", "lower", 1),
     Metric("p99_ms", "p99 ms", "lower", 1),
     Metric("busy", "core used", "higher", 2),
-    Metric("foreign", "used by others", "lower", 2),
+    Metric("others", "others' CPU", "lower", 2),
+)
+SLOW = (
+    Metric("kib_each", "KiB a slow reader", "lower"),
+    Metric("rate_before", "requests/s without", "higher"),
+    Metric("rate_during", "with them", "higher"),
+    Metric("p99_before", "p99 ms without", "lower", 2),
+    Metric("p99_during", "with them", "lower", 2),
 )
 FIRST = (Metric("added_ms", "added p50 ms", "lower", 3), Metric("first_ms", "p50 ms", "lower", 3))
 
@@ -70,6 +81,61 @@ def paced(options: Options) -> Report:
     return report
 
 
+def slow_readers(options: Options) -> Report:
+    """Callers who ask for long streams and never read them: what that costs in memory, and others in speed."""
+    report = Report("slow-readers", SLOW, options.public(), machine.describe())
+    report.notes.append(f"{SLOW_READERS} callers who do not read their streams of {_LONG_BYTES // 2**20} MiB")
+    stream_body = _body(options)
+    body = options.folder / "unary.json"
+    body.write_bytes(request_body())
+    with upstreams.streaming(options.folder, options.load_core, *_LONG_STREAM) as port:
+        bench = Bench.of(options, port, streaming=True)
+        for _ in range(options.rounds):
+            for subject in options.subjects:
+                # A fresh process each time, for memory kept from one round would hide what the next takes.
+                with running(bench, [subject]) as targets:
+                    for target in targets:
+                        _slow(report, bench, options, target, body, stream_body)
+    return report
+
+
+def _slow(
+    report: Report, bench: Bench, options: Options, target: Target, body: Path, stream_body: Path
+) -> None:
+    server = target.server
+    if server is None:
+        raise ValueError("memory can only be read of a server that the bench has started")
+
+    def load() -> measure.Round:
+        seconds = options.seconds / 2
+        return measure.loaded(bench, target, target.url, body, connections=8, seconds=seconds)
+
+    load()
+    before, rss_before = load(), procfs.rss_bytes(server.pid)
+
+    def meanwhile() -> None:
+        during, rss = load(), procfs.rss_bytes(server.pid)
+        report.add(
+            target.label,
+            kib_each=(rss - rss_before) / SLOW_READERS / 1024,
+            rate_before=before.load.rate,
+            rate_during=during.load.rate,
+            p99_before=before.load.p99_ms,
+            p99_during=during.load.p99_ms,
+        )
+
+    streams.hold(
+        target.stream_url,
+        stream_body,
+        target.headers,
+        streams=SLOW_READERS,
+        seconds=options.seconds + 1,
+        core=options.load_core,
+        never_read=True,
+        meanwhile=meanwhile,
+    )
+
+
 def _climb(report: Report, options: Options, target: Target, body: Path) -> None:
     held = 0
     for count in options.streams:
@@ -87,7 +153,7 @@ def _climb(report: Report, options: Options, target: Target, body: Path) -> None
         expected = count * options.seconds * 1000 / INTERVAL_MS
         if delays.p99_ms >= HELD_P99_MS or delays.events < 0.95 * expected:
             break
-        held, cost = count, cpu.seconds / delays.events * 1e6
+        held, cost = count, cpu.server / delays.events * 1e6
     report.add(target.label, held=held, **({"cpu_us": cost} if held else {}))
 
 
@@ -95,9 +161,7 @@ def first_event(options: Options) -> Report:
     """One caller, one stream after the other: how much later the first event comes than without a gateway."""
     report = Report("first-event", FIRST, options.public(), machine.describe())
     body = _body(options)
-    with upstreams.streaming(
-        options.folder, options.load_core, "--events", "6", "--interval-ms", "4"
-    ) as port:
+    with upstreams.streaming(options.folder, options.load_core, *FEW_EVENTS) as port:
         bench = Bench.of(options, port, streaming=True)
         with running(bench, options.subjects) as targets:
             for _ in range(options.rounds):

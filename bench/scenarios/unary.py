@@ -15,7 +15,7 @@ METRICS = (
     Metric("added_p50_ms", "added p50 ms, c=1", "lower", 3),
     Metric("p99_ms", "p99 ms", "lower", 1),
     Metric("busy", "core used", "higher", 2),
-    Metric("foreign", "used by others", "lower", 2),
+    Metric("others", "others' CPU", "lower", 2),
 )
 
 
