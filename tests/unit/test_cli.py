@@ -1,0 +1,96 @@
+"""The command line: what it prints, where, and with which exit code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway import __version__, cli
+from gateway.settings import NAMES
+
+
+@pytest.fixture
+def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An env file that is the only source of settings, with a secret to look for."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    path = tmp_path / "good.env"
+    path.write_text("ANTHROPIC_API_KEY=canary\nPORT=9000\nCORS_ORIGINS=https://a.example,https://b.example\n")
+    return path
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["version"]) == 0
+    assert capsys.readouterr().out == f"{__version__}\n"
+
+    assert cli.main(["version", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"version": __version__}
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("serve", "sandbox", "check-config", "admin-key", "version"):
+        assert f"\n    {command} " in shown
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serv"], ["--port", "1"], ["version", "now"], ["check-config", "--yaml"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+
+    assert ended.value.code == 2
+    assert "python main.py" in capsys.readouterr().err
+
+
+def test_check_config_prints_what_an_env_file_would_hold(
+    env_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["--env-file", str(env_file), "check-config"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(NAMES)
+    assert "PORT=9000" in lines
+    assert "METRICS_PUBLIC=false" in lines
+    assert "METRICS_KEY=" in lines
+    assert "CORS_ORIGINS=https://a.example,https://b.example" in lines
+    assert not any("canary" in line for line in lines)
+
+
+def test_check_config_as_json(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--env-file", str(env_file), "check-config", "--json"]) == 0
+
+    settings = json.loads(capsys.readouterr().out)["settings"]
+    assert settings.keys() == NAMES
+    assert (settings["PORT"], settings["ANTHROPIC_API_KEY"]) == (9000, "**********")
+
+
+def test_faults_go_to_stderr_all_of_them(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env_file.write_text("PORT=x\nWORKERS=0\n")
+    expected = [
+        "ANTHROPIC_API_KEY: is required, unless UPSTREAM=sandbox",
+        "PORT: must be a valid integer, not x",
+        "WORKERS: must be greater than or equal to 1, not 0",
+    ]
+
+    for command in ([], ["serve"], ["check-config"], ["admin-key"]):
+        assert cli.main(["--env-file", str(env_file), *command]) == 1
+        out, err = capsys.readouterr()
+        assert (out, err.splitlines()) == ("", expected)
+
+    assert cli.main(["--env-file", str(env_file), "check-config", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == {"faults": expected}
+
+
+def test_an_admin_key_that_is_set_is_not_replaced(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env_file.write_text(f"UPSTREAM=sandbox\nGATEWAY_ADMIN_KEY={'canary' * 6}\n")
+
+    assert cli.main(["--env-file", str(env_file), "admin-key"]) == 1
+
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "The admin key is set by GATEWAY_ADMIN_KEY: change it there.\n")
