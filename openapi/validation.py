@@ -15,6 +15,7 @@ from openapi.violation import Violation, describe
 __all__ = ["Schemas", "Validator", "Violation"]
 
 _BASE = "urn:openapi"
+_TAG = "type"  # the property that tells Anthropic's objects apart
 _INNER = frozenset({"additionalProperties", "allOf", "anyOf", "items", "oneOf", "properties"})
 
 Path = tuple[str | int, ...]
@@ -76,7 +77,7 @@ class Schemas:
         )
 
     def _compile(self, schema: Schema) -> jsonschema_rs.Validator:
-        """The validator of a converted schema, made once; the schema is kept so that its `id` stays its own."""
+        """The validator of a converted schema, made once; the schema is kept, for its `id` to stay valid."""
         key = schema.get("$ref") or id(schema)
         if key not in self._compiled:
             self._compiled[key] = schema, self._build(schema)
@@ -100,8 +101,8 @@ class Schemas:
     def _locate(self, schema: Schema, value: Any, path: Path) -> _Fault:
         """Find the innermost fault of a value that does not fit.
 
-        The library's own error holds a copy of the faulty value: for a 30 MB body that lacks a field, a second
-        and a gigabyte. So each level is asked without its members, and those only whether they fit.
+        The library's own error holds a copy of the faulty value: a second and a gigabyte for a 30 MB body
+        that lacks a field. So each level is asked without its members, and those only whether they fit.
         """
         schema = self._choose(schema, value)
         shell = self._shell(schema)
@@ -125,15 +126,21 @@ class Schemas:
                 return schema
 
     def _locate_in_union(self, schema: Schema, value: Any, path: Path) -> _Fault:
-        """For a union without a discriminator: the fault of the form that the value went furthest into."""
+        """For a union without a discriminator: the fault of the one form that was meant, if that is clear."""
         keyword = "oneOf" if "oneOf" in schema else "anyOf"
         here = _Fault(path, keyword, {}, value)
-        refused = [form for form in schema[keyword] if not self._compile(form).is_valid(value)]
-        if len(refused) < len(schema[keyword]):
+        if any(self._compile(form).is_valid(value) for form in schema[keyword]):
             return here
-        return max(
-            [here, *(self._locate(form, value, path) for form in refused)], key=lambda fault: len(fault.path)
-        )
+        faults = [self._locate(form, value, path) for form in schema[keyword]]
+        meant = [fault for fault in faults if not _is_about_tag(fault, path)]
+        return meant[0] if len(meant) == 1 else max([here, *faults], key=lambda fault: len(fault.path))
+
+
+def _is_about_tag(fault: _Fault, path: Path) -> bool:
+    """Whether a form of a union refuses a value only because its tag says that another form is meant."""
+    if fault.path == path:
+        return fault.keyword == "type" or fault.demand.get("property") == _TAG
+    return fault.path == (*path, _TAG)
 
 
 def _members(schema: Schema, value: Any) -> Iterator[tuple[Schema, Path, Any]]:

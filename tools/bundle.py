@@ -58,11 +58,11 @@ class Part(NamedTuple):
 
 @dataclass
 class Bundle:
-    """One joined document, and the sources that it was made of."""
+    """One joined document, the parts in it, and the file of each path."""
 
     document: dict[str, Any]
     parts: set[Part] = field(default_factory=set)
-    path_files: set[Path] = field(default_factory=set)
+    path_files: dict[str, Path] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The document as it is committed: JSON, one value a line, so that a change shows as a small diff."""
@@ -90,7 +90,7 @@ class _Bundler:
         self.faults: list[str] = []
         self.hoisted: dict[tuple[str, str], Part] = {}
         self.pending: list[Part] = []
-        self.path_files: set[Path] = set()
+        self.path_files: dict[str, Path] = {}
 
     def run(self) -> Bundle:
         root = self.read(self.root, self.root, "") or {}
@@ -146,12 +146,12 @@ class _Bundler:
             file = _resolve(self.root, entry["$ref"])
             item = self.read(file, self.root, pointer)
             if item is not None:
-                self.path_files.add(file)
+                self.path_files[path] = file
                 joined[path] = self.join(item, file, "")
         return joined
 
     def join_components(self, components: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The root's own `components`: parts written there, and parts to keep though nothing refers to them."""
+        """The root's own `components`: parts written there, and parts to keep though nothing uses them."""
         collected: dict[str, dict[str, Any]] = {}
         for kind, named in components.items():
             for name, content in named.items():
