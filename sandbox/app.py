@@ -1,0 +1,115 @@
+"""The sandbox as an ASGI application: one call from its arrival to its last byte."""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from sandbox import auth, scenarios
+from sandbox.contract import Contract
+from sandbox.errors import ApiError, Headers
+from sandbox.http import CallerLeft, Cut, Receive, Request, Response, Scope, Send, dump
+from sandbox.recorder import Record
+from sandbox.routes import State, routes
+from sandbox.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ORGANIZATION = b"5a4db0c5-0000-4000-8000-000000000000"
+"""What each answer names as the caller's organization."""
+
+
+class Sandbox:
+    """Anthropic's API, played by a program.
+
+    Args:
+        settings: durations and bounds.
+        contract: the native spec; by default the committed bundle.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, contract: Contract | None = None) -> None:
+        self.state = State(settings or Settings(), contract or Contract())
+        self._router = routes(self.state)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI entry, for scopes of type `http`."""
+        request = Request(scope, receive, self.state.ids.new("req"))
+        own = scope["path"].startswith("/_sandbox/")
+        record = None if own else self.state.recorder.begin(request)
+        try:
+            response = await self._answer(request, own=own)
+            await self._send(request, response, record, send)
+        except CallerLeft:
+            if record is not None:
+                record.caller_left_after = time.monotonic() - request.started
+        except Cut:
+            _abort(send)
+
+    async def _answer(self, request: Request, *, own: bool) -> Response:
+        try:
+            handler = self._router.match(request)
+            if own:
+                return await handler(request)
+            auth.check(request.headers)
+            wanted = request.headers.get(scenarios.HEADER)
+            if wanted is None:
+                return await handler(request)
+            scenario = self.state.scenarios.find(wanted.decode("latin-1"))
+            return await scenario.play(request, await handler(request))
+        except ApiError as error:
+            return Response(dump(error.body(request.id)), error.status, headers=error.headers)
+        except (CallerLeft, Cut):
+            raise
+        except Exception:
+            log.exception("%s %s failed", request.method, request.scope["path"])
+            failure = ApiError(500, "Internal server error")
+            return Response(dump(failure.body(request.id)), failure.status)
+
+    async def _send(self, request: Request, response: Response, record: Record | None, send: Send) -> None:
+        headers: Headers = [
+            (b"content-type", response.content_type),
+            (b"request-id", request.id.encode()),
+            (b"anthropic-organization-id", ORGANIZATION),
+            *response.headers,
+        ]
+        if record is not None:
+            record.status = response.status
+            headers += self.state.limits.headers()
+        body = response.body
+        if isinstance(body, bytes):
+            headers.append((b"content-length", b"%d" % len(body)))
+        else:
+            headers.append((b"cache-control", b"no-cache"))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if isinstance(body, bytes):
+            await send({"type": "http.response.body", "body": body})
+        elif isinstance(body, list):
+            for part in body:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body"})
+        else:
+            await _stream(request, body, send)
+        if record is not None:
+            record.finished_after = time.monotonic() - request.started
+
+    async def close(self) -> None:
+        """Ends what runs in the background and removes the stored files."""
+        await self.state.close()
+
+
+async def _stream(request: Request, body: AsyncIterator[bytes], send: Send) -> None:
+    left = request.watch()
+    async for part in body:
+        if left.done():
+            raise CallerLeft
+        await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body"})
+
+
+def _abort(send: Send) -> None:
+    """Closes the connection, which ASGI has no message for; uvicorn's `send` belongs to an object that can."""
+    cycle = getattr(send, "__self__", None)
+    if isinstance(cycle, RequestResponseCycle):
+        cycle.disconnected = True
+        cycle.transport.close()

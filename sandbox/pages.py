@@ -1,0 +1,91 @@
+"""The two ways in which Anthropic pages a list: by the ids of its ends, and by an opaque token."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from sandbox.errors import invalid
+from sandbox.http import Request
+
+_DEFAULT = 20
+_MAX = 1000
+
+
+def limit_of(request: Request) -> int:
+    """The page size asked for; 400 when it is no number from 1 to 1000."""
+    text = request.query("limit")
+    if text is None:
+        return _DEFAULT
+    if not text.isdecimal() or not text.isascii():
+        raise invalid("limit: Input should be a valid integer, unable to parse string as an integer")
+    limit = int(text[:10])
+    if limit < 1:
+        raise invalid("limit: Input should be greater than or equal to 1")
+    if limit > _MAX:
+        raise invalid(f"limit: Input should be less than or equal to {_MAX}")
+    return limit
+
+
+def by_ids(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The page of `items`, newest first, after `after_id` or before `before_id`; 400 for an unknown cursor."""
+    limit = limit_of(request)
+    after, before = request.query("after_id"), request.query("before_id")
+    if after is not None and before is not None:
+        raise invalid("Only one of `after_id` and `before_id` may be specified")
+    if before is not None:
+        end = _index(items, before, "before_id")
+        start = max(0, end - limit)
+        more = start > 0
+    else:
+        start = 0 if after is None else _index(items, after, "after_id") + 1
+        end = start + limit
+        more = end < len(items)
+    page = list(items[start:end])
+    return {
+        "data": page,
+        "has_more": more,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+    }
+
+
+def by_token(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The page of `items` that `page` names, and the token of the next one; 400 for a token that is not ours.
+
+    The token holds the last id seen, so that an item made meanwhile shifts nothing. The id may be gone by then,
+    so what is compared is its place: ids grow, and a list has the newest first.
+    """
+    limit = limit_of(request)
+    token = request.query("page")
+    rest = items if token is None else [item for item in items if item["id"] < _decode(token)]
+    page = list(rest[:limit])
+    more = len(rest) > limit
+    return {
+        "data": page,
+        "has_more": more,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "next_page": _encode(page[-1]["id"]) if more else None,
+    }
+
+
+def _index(items: Sequence[dict[str, Any]], wanted: str, name: str) -> int:
+    for index, item in enumerate(items):
+        if item["id"] == wanted:
+            return index
+    raise invalid(f"{name}: no object with id {wanted!r}")
+
+
+def _encode(last_id: str) -> str:
+    return "page_" + base64.urlsafe_b64encode(last_id.encode()).decode().rstrip("=")
+
+
+def _decode(token: str) -> str:
+    encoded = token.removeprefix("page_")
+    try:
+        if encoded == token:
+            raise invalid("page: invalid page token")
+        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise invalid("page: invalid page token") from None
