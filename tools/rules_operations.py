@@ -1,4 +1,4 @@
-"""Rules of the contract about its operations; each is stated by its docstring and yields one line a breach."""
+"""Rules of the contract about its operations; each yields one line a breach."""
 
 import re
 from collections import Counter
@@ -218,7 +218,7 @@ def native_parameters_are_unbounded(contract: Contract) -> Iterator[str]:
 
 def links_lead_somewhere(contract: Contract) -> Iterator[str]:
     """A link's operationId is an operation of the same document."""
+    ids = {(operation.dialect, operation.content.get("operationId")) for operation in contract.operations()}
     for dialect, pointer, keyword, node in contract.objects():
-        ids = {op.content.get("operationId") for op in contract.operations() if op.dialect == dialect}
-        if keyword == "links" and "$ref" not in node and node.get("operationId") not in ids:
+        if keyword == "links" and "$ref" not in node and (dialect, node.get("operationId")) not in ids:
             yield f"{dialect} {pointer}: there is no operation {node.get('operationId')}"
