@@ -4,6 +4,8 @@ It keeps its data and its key in .run/, apart from a real installation, and look
 caller's settings, `HOST`, `PORT`, `LOG_LEVEL` and `LOG_FORMAT` excepted.
 """
 
+import argparse
+import http.client
 import json
 import os
 import secrets
@@ -12,14 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 from gateway.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
-STATE = ROOT / ".run"
 READY_SECONDS = 60.0
 MESSAGE = {
     "model": "claude-sonnet-4-20250514",
@@ -30,17 +30,22 @@ MESSAGE = {
 
 def main() -> int:
     """Run the demonstration until it is stopped; return the server's exit code."""
+    parser = argparse.ArgumentParser("python -m tools.demo")
+    parser.add_argument(
+        "--state", type=Path, default=ROOT / ".run", help="folder for data and key (default: .run)"
+    )
+    state: Path = parser.parse_args().state.absolute()
     host = os.environ.get("HOST") or "127.0.0.1"
     try:
         port = _free_port(host, int(os.environ.get("PORT") or 8000))
     except (OSError, ValueError, OverflowError) as error:
         print(f"Cannot listen on {host}: {error}. Another port: PORT=8765 make run", file=sys.stderr)
         return 1
-    key = _key()
+    key = _key(state)
     server = subprocess.Popen(
         [sys.executable, "main.py", "--env-file", os.devnull],
         cwd=ROOT,
-        env=_environment(host, port, key),
+        env=_environment(state, host, port, key),
         process_group=0,  # a Ctrl-C comes to us alone and is passed on, once
     )
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -48,6 +53,8 @@ def main() -> int:
     url = f"http://{_reachable(host)}:{port}"
     if _wait_until_ready(server, url):
         _introduce(url, key)
+    elif server.poll() is None:
+        print(f"Not ready after {READY_SECONDS:g} s; see the log above.", file=sys.stderr)
     exit_code = server.wait()
     return exit_code if exit_code >= 0 else 128 - exit_code
 
@@ -69,22 +76,22 @@ def _free_port(host: str, port: int) -> int:
         return free
 
 
-def _key() -> str:
+def _key(state: Path) -> str:
     """Return the admin key of earlier starts, or make it."""
-    STATE.mkdir(exist_ok=True)
-    path = STATE / "admin-key"
+    state.mkdir(exist_ok=True)
+    path = state / "admin-key"
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(f"sk-gw-{secrets.token_urlsafe(32)}\n")
     return path.read_text().strip()
 
 
-def _environment(host: str, port: int, key: str) -> dict[str, str]:
+def _environment(state: Path, host: str, port: int, key: str) -> dict[str, str]:
     hidden = VARIABLES - {"LOG_LEVEL", "LOG_FORMAT"}
     return {name: value for name, value in os.environ.items() if name not in hidden} | {
         "UPSTREAM": "sandbox",
-        "DATA_DIR": str(STATE / "data"),
-        "CONFIG_DIR": str(STATE / "config"),
+        "DATA_DIR": str(state / "data"),
+        "CONFIG_DIR": str(state / "config"),
         "GATEWAY_ADMIN_KEY": key,
         "HOST": host,
         "PORT": str(port),
@@ -105,7 +112,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> bool:
         try:
             with opener.open(f"{url}/health/ready", timeout=1):
                 return True
-        except (urllib.error.URLError, OSError):
+        except (OSError, http.client.HTTPException):  # refused, or 503
             time.sleep(0.1)
     return False
 
