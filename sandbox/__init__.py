@@ -1,4 +1,4 @@
-"""A stand-in for the Anthropic API that asks no model; see README.md, which says first what it does not do."""
+"""A stand-in for the Anthropic API that asks no model; README.md says first what it does not do."""
 
 from sandbox.app import Sandbox
 from sandbox.cli import cli

@@ -1,6 +1,7 @@
 """The answer to a request: always the same one to the same request, ids and times aside."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,7 +150,7 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _QUOTED else text[:_QUOTED] + "…"
 
 
-def _stop_at_sequence(answer: Answer, sequences: list[str]) -> None:
+def _stop_at_sequence(answer: Answer, sequences: Sequence[str]) -> None:
     for index, block in enumerate(answer.content):
         if block["type"] != "text":
             continue

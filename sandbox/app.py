@@ -108,7 +108,7 @@ async def _stream(request: Request, body: AsyncIterator[bytes], send: Send) -> N
 
 
 def _abort(send: Send) -> None:
-    """Closes the connection, which ASGI has no message for; uvicorn's `send` belongs to an object that can."""
+    """Closes the connection. ASGI has no message for it, but uvicorn's `send` knows the transport."""
     cycle = getattr(send, "__self__", None)
     if isinstance(cycle, RequestResponseCycle):
         cycle.disconnected = True

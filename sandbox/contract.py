@@ -10,7 +10,6 @@ from typing import Any
 
 from openapi import load
 from openapi.validation import Schemas, Validator, Violation
-
 from sandbox.errors import invalid
 
 _METHODS = ("get", "post", "put", "patch", "delete")

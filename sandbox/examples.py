@@ -12,7 +12,7 @@ _BINARY = b"sandbox\n"
 
 
 def handler_for(contract: Contract, operation: Operation) -> Handler:
-    """The handler of an operation: the body is read, and must be a JSON object if it is JSON; the answer is fixed."""
+    """The handler of an operation: a JSON body must be an object; the answer is fixed."""
     response = _response(contract, operation)
 
     async def answer(request: Request) -> Response:

@@ -44,7 +44,7 @@ class Files:
         """Stores a file that a tool made; returns its id."""
         blob = self._storage.create()
         blob.write(content)
-        return self._add(filename, mimetypes.guess_type(filename)[0], blob, None)["id"]
+        return str(self._add(filename, None, blob, None)["id"])
 
     async def upload(self, request: Request) -> Response:
         """POST /v1/files."""
@@ -103,7 +103,7 @@ class Files:
             raise ApiError(400, "The storage quota is used up", error_code="storage_quota_exceeded")
         mime_type = mime_type or mimetypes.guess_type(filename)[0] or "application/octet-stream"
         name = filename.replace("\\", "/").rpartition("/")[2]
-        metadata = {
+        metadata: dict[str, Any] = {
             "id": self._ids.new("file"),
             "type": "file",
             "filename": name or "unnamed" + (mimetypes.guess_extension(mime_type) or ""),

@@ -49,10 +49,8 @@ class Messages:
         self._check_create(body)
         scenario = self._scenarios.of_model(body["model"])
         message = self.answer(body, version=_version(request), ending=scenario.ending)
-        if body.get("stream"):
-            response = Response(events(message), content_type=_SSE)
-        else:
-            response = ok(message)
+        streamed = body.get("stream")
+        response = Response(events(message), content_type=_SSE) if streamed else ok(message)
         return await scenario.play(request, response)
 
     async def count_tokens(self, request: Request) -> Response:
@@ -80,7 +78,7 @@ class Messages:
     def answer(
         self, body: Body, *, version: str, ending: str | None = None, service_tier: str = "standard"
     ) -> dict[str, Any]:
-        """The message to a request that fits the schema; raises `ApiError` where Anthropic would refuse it."""
+        """The message to a request that fits the schema; `ApiError` where Anthropic would refuse it."""
         model = self._models.find(body["model"])
         prompt = segments(body)
         rules.check(rules.Case(body, model, version, prompt))

@@ -48,11 +48,10 @@ async def read_form(request: Request, storage: Storage) -> Form:
         raise invalid("Content-Type: expected multipart/form-data with a boundary")
     reader = _Reader(storage)
     try:
-        parser = MultipartParser(options[b"boundary"], reader.callbacks())
+        parser = reader.parser(options[b"boundary"])
         async for chunk in request.chunks(FORM_LIMIT):
             parser.write(chunk)
-        if not reader.ended:
-            raise invalid("The form is cut short: its closing boundary is missing")
+        reader.check_ended()
     except MultipartParseError as error:
         reader.form.discard()
         raise invalid(f"The form is malformed: {error}") from None
@@ -67,7 +66,7 @@ class _Reader:
 
     def __init__(self, storage: Storage) -> None:
         self.form = Form()
-        self.ended = False
+        self._ended = False
         self._storage = storage
         self._parts = 0
         self._header_name = bytearray()
@@ -77,17 +76,25 @@ class _Reader:
         self._upload: Upload | None = None
         self._text = bytearray()
 
-    def callbacks(self) -> dict[str, object]:
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
+    def parser(self, boundary: bytes) -> MultipartParser:
+        """A parser that reports to this reader."""
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._on_part_begin,
+                "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+                "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+                "on_header_end": self._on_header_end,
+                "on_headers_finished": self._on_headers_finished,
+                "on_part_data": self._on_part_data,
+                "on_part_end": self._on_part_end,
+                "on_end": self._on_end,
+            },
+        )
+
+    def check_ended(self) -> None:
+        if not self._ended:
+            raise invalid("The form is cut short: its closing boundary is missing")
 
     def _on_part_begin(self) -> None:
         self._parts += 1
@@ -128,4 +135,4 @@ class _Reader:
             self.form.fields[self._name] = self._text.decode("utf-8", "replace")
 
     def _on_end(self) -> None:
-        self.ended = True
+        self._ended = True

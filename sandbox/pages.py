@@ -28,7 +28,7 @@ def limit_of(request: Request) -> int:
 
 
 def by_ids(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The page of `items`, newest first, after `after_id` or before `before_id`; 400 for an unknown cursor."""
+    """The page of `items` after `after_id` or before `before_id`; 400 for an unknown cursor."""
     limit = limit_of(request)
     after, before = request.query("after_id"), request.query("before_id")
     if after is not None and before is not None:
@@ -53,8 +53,8 @@ def by_ids(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def by_token(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The page of `items` that `page` names, and the token of the next one; 400 for a token that is not ours.
 
-    The token holds the last id seen, so that an item made meanwhile shifts nothing. The id may be gone by then,
-    so what is compared is its place: ids grow, and a list has the newest first.
+    The token holds the last id seen, so that an item made meanwhile shifts nothing. That item may be gone by
+    then, so ids are compared by their order, which is the list's own: from the highest down.
     """
     limit = limit_of(request)
     token = request.query("page")

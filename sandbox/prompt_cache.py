@@ -29,7 +29,7 @@ class InputUsage:
 
 
 class PromptCache:
-    """Remembers prefixes at their breakpoints; a read renews them. There is no least length, as Anthropic has it."""
+    """Remembers prefixes at their breakpoints; a read renews them. There is no least length."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

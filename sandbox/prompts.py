@@ -1,7 +1,7 @@
-"""A request's prompt, taken apart: its blocks in the order in which the model would read them, and their tokens.
+"""A request's prompt, taken apart: its blocks in the order in which the model would read them, their tokens.
 
-Tokens are estimated: a token is four bytes of UTF-8, each block rounded up, each message four tokens more, an image
-1,000 and a PDF 2,000. `count_tokens` and `usage` both come from here, so they agree.
+Tokens are estimated: four bytes of UTF-8 make one, each block is rounded up, a message adds four, an image
+has 1,000 and a PDF 2,000. `count_tokens` and `usage` both come from here, so they agree.
 """
 
 from collections.abc import Iterator

@@ -1,17 +1,17 @@
-"""What Anthropic refuses although it fits the schema. Each rule raises `ApiError` 400 with Anthropic's wording."""
+"""What Anthropic refuses although it fits the schema. Each rule raises `ApiError` 400, worded as there."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.errors import invalid
+from sandbox.errors import ApiError, invalid
 from sandbox.models import Model
 from sandbox.prompts import Body, Segment, blocks
 from sandbox.signatures import is_forged
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _NO_SAMPLING = "2026-10-21"
-"""The first API version without sampling parameters, documents of the assistant, and citations on user text."""
+"""The first API version without sampling parameters, the assistant's documents, citations on user text."""
 _MAX_BREAKPOINTS = 4
 _MIN_THINKING = 1024
 
@@ -32,7 +32,7 @@ class Case:
 
 
 def check(case: Case, *, counting: bool = False) -> None:
-    """Applies the rules; `counting` leaves out those on the answer's length, which count_tokens does not know."""
+    """Applies the rules; `counting` leaves out those on the answer, which count_tokens does not know."""
     for rule in _COMMON if counting else _COMMON + _GENERATING:
         rule(case)
 
@@ -45,7 +45,8 @@ def has_messages(case: Case) -> None:
     for index, message in enumerate(messages[:-1]):
         if not message["content"]:
             raise invalid(
-                f"messages.{index}: all messages must have non-empty content except for the optional final assistant message"
+                f"messages.{index}: all messages must have non-empty content except for the optional final "
+                "assistant message"
             )
     if messages[-1]["role"] == "user" and not messages[-1]["content"]:
         raise invalid(f"messages.{len(messages) - 1}: user messages must have non-empty content")
@@ -87,23 +88,17 @@ def tools_pair_up(case: Case) -> None:
         results = [block["tool_use_id"] for block in content if block.get("type") == "tool_result"]
         missing = [one for one in open_ids if one not in results]
         if missing:
-            raise invalid(
-                f"messages.{index - 1}: `tool_use` ids were found without `tool_result` blocks immediately after: "
-                f"{', '.join(missing)}. Each `tool_use` block must have a corresponding `tool_result` block in the "
-                "next message."
-            )
+            raise _unanswered(index - 1, missing)
         for position, one in enumerate(results):
             if one not in open_ids:
                 raise invalid(
-                    f"messages.{index}.content.{position}: unexpected `tool_use_id` found in `tool_result` blocks: "
-                    f"{one}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                    f"messages.{index}.content.{position}: unexpected `tool_use_id` found in `tool_result` "
+                    f"blocks: {one}. Each `tool_result` block must have a corresponding `tool_use` block in "
+                    "the previous message."
                 )
         open_ids = [block["id"] for block in content if block.get("type") == "tool_use"]
     if open_ids:
-        raise invalid(
-            f"messages.{len(case.body['messages']) - 1}: `tool_use` ids were found without `tool_result` blocks "
-            f"immediately after: {', '.join(open_ids)}."
-        )
+        raise _unanswered(len(case.body["messages"]) - 1, open_ids)
 
 
 def tools_are_distinct(case: Case) -> None:
@@ -159,7 +154,8 @@ def length_fits(case: Case) -> None:
         raise invalid("max_tokens: Input should be greater than or equal to 0")
     if max_tokens > limit:
         raise invalid(
-            f"max_tokens: {max_tokens} > {limit}, which is the maximum allowed number of output tokens for {case.model.id}"
+            f"max_tokens: {max_tokens} > {limit}, which is the maximum allowed number of output tokens for "
+            f"{case.model.id}"
         )
     thinking: dict[str, Any] = case.body.get("thinking") or {}
     if thinking.get("type") == "enabled" and max_tokens <= thinking["budget_tokens"]:
@@ -170,8 +166,17 @@ def prefill_fits(case: Case) -> None:
     """Newer models do not continue an answer that the caller began."""
     if case.body["messages"][-1]["role"] == "assistant" and not case.model.prefill:
         raise invalid(
-            "This model does not support assistant message prefill. The conversation must end with a user message."
+            "This model does not support assistant message prefill. The conversation must end with a user "
+            "message."
         )
+
+
+def _unanswered(index: int, ids: list[str]) -> ApiError:
+    return invalid(
+        f"messages.{index}: `tool_use` ids were found without `tool_result` blocks immediately after: "
+        f"{', '.join(ids)}. Each `tool_use` block must have a corresponding `tool_result` block in the next "
+        "message."
+    )
 
 
 def _thinks(case: Case) -> bool:

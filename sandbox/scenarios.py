@@ -1,10 +1,10 @@
 """Faults on demand, each by name.
 
-A message asks for one by its model, `sandbox-<name>`; any other call by the header `x-sandbox-scenario: <name>`.
+A message asks for one by its model, `sandbox-<name>`; any call by the header `x-sandbox-scenario: <name>`.
 A name may end in a duration, as in `sandbox-slow-250ms`, where the scenario has one.
 
-There are two kinds. A *refusal* takes the place of the answer. An *act* is given the answer and spoils its sending:
-so that one function does for a JSON answer, a stream and a download alike.
+There are two kinds. A *refusal* takes the answer's place. An *act* is given the answer and spoils its
+sending, so that one function does for a JSON answer and a stream alike.
 """
 
 import asyncio

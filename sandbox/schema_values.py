@@ -20,7 +20,7 @@ _FORMATS = {
 
 
 def value_for(schema: Schema) -> Any:
-    """A value for the schema. It minds types, formats, enumerations, references and bounds, but no patterns."""
+    """A value for the schema: it minds types, formats, choices, references and bounds, but no patterns."""
     return _value(schema, schema, "value", 0)
 
 

@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sandbox.app import Sandbox
@@ -25,8 +27,8 @@ async def serve(
 ) -> AsyncIterator[str]:
     """Serves a sandbox on the running loop for as long as the context lasts; yields its base URL.
 
-    On the caller's own loop and not in a thread: of two busy threads each waits up to 5 ms for the interpreter.
-    uvicorn's protocol is used without its `Server`, which would take the program's signals and log a second start.
+    On the caller's own loop and not in a thread: of two busy threads each waits up to 5 ms for the
+    interpreter. uvicorn's protocol is used without its `Server`, which would take the program's signals.
 
     Args:
         host: address to listen on.
@@ -36,7 +38,6 @@ async def serve(
     Raises:
         OSError: the address is taken, or not ours.
     """
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     sandbox = Sandbox(settings)
     config = uvicorn.Config(
         sandbox,
@@ -50,10 +51,9 @@ async def serve(
     )
     config.load()
     state = ServerState()
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}),  # type: ignore[call-arg]
-        sock=listener,
-        backlog=config.backlog,
+        lambda: HttpToolsProtocol(config, state, {}), sock=listener, backlog=config.backlog
     )
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -97,8 +97,4 @@ def serve_in_thread(
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """uvloop's where it is installed, else the standard one."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
+    return auto_loop_factory()()

@@ -1,4 +1,4 @@
-"""What Anthropic's own tools bring into an answer: a call, its result, and sometimes a container or a file."""
+"""What Anthropic's own tools bring into an answer: a call, its result, perhaps a container or a file."""
 
 import re
 import time

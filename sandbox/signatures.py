@@ -1,10 +1,10 @@
-"""Signatures of thinking blocks: they bind the text, so that a changed block is noticed when it comes back."""
+"""Signatures of thinking blocks: they bind the text, so that a changed block is noticed on its return."""
 
 import base64
 import hashlib
 
 _PREFIX = "c2FuZGJveC"
-"""Base64 of "sandbox" with what follows: tells our signatures from Anthropic's, which cannot be checked here."""
+"""Base64 of "sandbox ": tells our signatures from Anthropic's, which cannot be checked here."""
 
 
 def sign(thinking: str) -> str:

@@ -207,7 +207,7 @@ class Skills:
 
 
 def _manifest(form: Form) -> tuple[str, str]:
-    """Name and description from the SKILL.md of an upload; raises `ApiError` 400 where the upload is no skill."""
+    """Name and description from the SKILL.md of an upload; raises `ApiError` 400 when it is no skill."""
     if not form.uploads:
         raise invalid("files: Field required")
     folders = {upload.filename.partition("/")[0] for upload in form.uploads if "/" in upload.filename}

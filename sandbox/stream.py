@@ -1,4 +1,4 @@
-"""A message as Anthropic's stream of events (https://docs.anthropic.com/en/docs/build-with-claude/streaming)."""
+"""A message as Anthropic's stream of events, https://docs.anthropic.com/en/docs/build-with-claude/streaming."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ _PING = b'event: ping\ndata: {"type":"ping"}\n\n'
 
 
 def events(message: dict[str, Any]) -> list[bytes]:
-    """The events of a whole message, each as it goes over the wire. Deltas put together give the message again."""
+    """The events of a message, each as it goes over the wire; put together they give the message again."""
     start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     start["usage"] = {**message["usage"], "output_tokens": min(1, message["usage"]["output_tokens"])}
     found = [_event({"type": "message_start", "message": start})]
@@ -19,8 +19,10 @@ def events(message: dict[str, Any]) -> list[bytes]:
         found.append(_event({"type": "content_block_start", "index": index, "content_block": _opened(block)}))
         if index == 0:
             found.append(_PING)
-        for delta in _deltas(block):
-            found.append(_event({"type": "content_block_delta", "index": index, "delta": delta}))
+        found += [
+            _event({"type": "content_block_delta", "index": index, "delta": delta})
+            for delta in _deltas(block)
+        ]
         found.append(_event({"type": "content_block_stop", "index": index}))
     found.append(_event(_message_delta(message)))
     found.append(_event({"type": "message_stop"}))

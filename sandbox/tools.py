@@ -9,11 +9,12 @@ from sandbox.schema_values import value_for
 Tool = dict[str, Any]
 
 _WORD = re.compile(r"[a-z]+|[A-Z][a-z]+|[A-Z]+")
-_COMMON = frozenset(
-    "about all and any are ask call can data does for from get give given have how its list make new not now one "
-    "please return run say set show tell that the their then this tool use used user using want what when where "
-    "which who will with would you your".split()
-)
+_COMMON_WORDS = """
+about all and any are ask call can data does for from get give given have how its list make new not now one
+please return run say set show tell that the their then this tool use used user using want what when where
+which who will with would you your
+"""
+_COMMON = frozenset(_COMMON_WORDS.split())
 """Words that are in too many prompts and descriptions to tell one tool from another."""
 _HINTS = {
     "web_search": "search web news latest",
@@ -38,8 +39,8 @@ SERVER_TOOLS = ("web_search", "web_fetch", "code_execution", "tool_search_tool")
 def chosen(body: Body, text: str) -> Tool | None:
     """The tool that the answer calls, if any.
 
-    A `tool_choice` of `any` or `tool` forces one. Otherwise a tool is called when `text`, the last thing the user
-    said, has a word of its name or of the first sentence of its description; words of the name count more.
+    A `tool_choice` of `any` or `tool` forces one. Otherwise a tool is called when `text`, what the user said
+    last, has a word of its name or of the first sentence of its description; words of the name count more.
     """
     tools = [tool for tool in body.get("tools") or () if isinstance(tool.get("name"), str)]
     choice: dict[str, Any] = body.get("tool_choice") or {}
@@ -47,9 +48,10 @@ def chosen(body: Body, text: str) -> Tool | None:
     if not tools or kind == "none":
         return None
     if kind == "tool":
-        return next(tool for tool in tools if tool["name"] == choice["name"])
+        tools = [tool for tool in tools if tool["name"] == choice["name"]]
+        kind = "any"
     words = _words(text)
-    best = max(tools, key=lambda tool: _score(tool, words))
+    best: Tool = max(tools, key=lambda tool: _score(tool, words))
     return best if kind == "any" or _score(best, words) else None
 
 
