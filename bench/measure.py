@@ -122,5 +122,7 @@ def loaded(bench: Bench, target: Target, url: str, body: Path, *, connections: i
     except wrk.LoadError as error:
         tail = target.server.log_tail() if target.server else ""
         raise wrk.LoadError(f"{target.label}: {error}\n{tail}") from error
+    if not load.requests:
+        raise wrk.LoadError(f"{target.label} answered nothing in {seconds} s")
     cpu, others, wall = clock.server, clock.others, clock.wall
     return Round(load, cpu / load.requests * 1e6, cpu / wall, others / wall)

@@ -57,8 +57,8 @@ def request_body(*, stream: bool = False, size: int = 2048) -> bytes:
 
 
 def big_request_body(megabytes: int) -> bytes:
-    """A message request of about `megabytes` MB in small text blocks, the dearest shape to check."""
-    block = {"type": "text", "text": "tiny block"}
+    """A message request of about `megabytes` MB in text blocks of 100 bytes, the dearest shape to check."""
+    block = {"type": "text", "text": _SENTENCE[:68]}
     count = megabytes * 1_000_000 // (len(_dump(block)) + 1)
     return _dump(
         {"model": MODEL, "max_tokens": 16, "messages": [{"role": "user", "content": [block] * count}]}

@@ -93,8 +93,8 @@ def _view(title: str, counts: Mapping[str, int], samples: int, cpu_us: float, ro
 def run(options: Options, scenario: str, label: str, output: Path) -> str:
     """Profile the target `label` under the load of `scenario` ("unary" or "stream-burst"); write the stacks.
 
-    Raises StartError when py-spy is missing or fails, LoadError when the load fails, LookupError when there is
-    no such target.
+    Raises StartError when py-spy is missing or fails, LoadError when the load does, LookupError when
+    there is no such target.
     """
     beside_python = str(Path(sys.executable).parent)
     if not (spy := shutil.which("py-spy", path=f"{beside_python}:{os.environ['PATH']}")):

@@ -7,9 +7,8 @@ from statistics import median
 from urllib.parse import urlsplit
 
 from bench import machine, measure, procfs, upstreams
-from bench.load import streams
+from bench.load import streams, wrk
 from bench.load.sse_client import request_bytes
-from bench.load.wrk import LoadError
 from bench.options import Options
 from bench.payloads import STREAM_EVENTS, request_body
 from bench.report import Metric, Report
@@ -82,7 +81,7 @@ def paced(options: Options) -> Report:
 
 
 def slow_readers(options: Options) -> Report:
-    """Callers who ask for long streams and never read them: what that costs in memory, and others in speed."""
+    """Callers who ask for long streams and never read them: what that costs in memory and in speed."""
     report = Report("slow-readers", SLOW, options.public(), machine.describe())
     report.notes.append(f"{SLOW_READERS} callers who do not read their streams of {_LONG_BYTES // 2**20} MiB")
     stream_body = _body(options)
@@ -95,22 +94,19 @@ def slow_readers(options: Options) -> Report:
                 # A fresh process each time, for memory kept from one round would hide what the next takes.
                 with running(bench, [subject]) as targets:
                     for target in targets:
-                        _slow(report, bench, options, target, body, stream_body)
+                        _slow(report, options, target, body, stream_body)
     return report
 
 
-def _slow(
-    report: Report, bench: Bench, options: Options, target: Target, body: Path, stream_body: Path
-) -> None:
+def _slow(report: Report, options: Options, target: Target, body: Path, stream_body: Path) -> None:
     server = target.server
     if server is None:
         raise ValueError("memory can only be read of a server that the bench has started")
 
-    def load() -> measure.Round:
-        seconds = options.seconds / 2
-        return measure.loaded(bench, target, target.url, body, connections=8, seconds=seconds)
+    def load() -> wrk.Load:
+        seconds, core = options.seconds, options.load_core
+        return wrk.run(target.url, body, target.headers, connections=8, seconds=seconds, core=core)
 
-    load()
     before, rss_before = load(), procfs.rss_bytes(server.pid)
 
     def meanwhile() -> None:
@@ -118,10 +114,11 @@ def _slow(
         report.add(
             target.label,
             kib_each=(rss - rss_before) / SLOW_READERS / 1024,
-            rate_before=before.load.rate,
-            rate_during=during.load.rate,
-            p99_before=before.load.p99_ms,
-            p99_during=during.load.p99_ms,
+            rate_before=before.rate,
+            rate_during=during.rate,
+            p99_before=before.p99_ms,
+            # Where nothing came back, everybody has waited for the whole round at least.
+            p99_during=during.p99_ms if during.requests else during.seconds * 1e3,
         )
 
     streams.hold(
@@ -192,7 +189,7 @@ def _receive(connection: socket.socket, until: bytes, answer: bytes) -> bytes:
     while until not in answer:
         data = connection.recv(65536)
         if not data:
-            raise LoadError(f"the connection closed after {answer[-300:]!r}")
+            raise wrk.LoadError(f"the connection closed after {answer[-300:]!r}")
         answer += data
     return answer
 
