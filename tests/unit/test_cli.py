@@ -94,3 +94,27 @@ def test_an_admin_key_that_is_set_is_not_replaced(env_file: Path, capsys: pytest
 
     out, err = capsys.readouterr()
     assert (out, err) == ("", "The admin key is set by GATEWAY_ADMIN_KEY: change it there.\n")
+
+
+def test_a_lost_admin_key_is_replaced_and_not_shown(
+    env_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    env_file.write_text(f"UPSTREAM=sandbox\nDATA_DIR={tmp_path / 'data'}\n")
+    keys = []
+    for json_option in ([], ["--json"]):
+        assert cli.main(["--env-file", str(env_file), "admin-key", *json_option]) == 0
+        out = capsys.readouterr().out
+        path = tmp_path / "data" / "admin-key"
+        assert (json.loads(out)["path"] if json_option else out.split()[-1]) == str(path)
+        keys.append(path.read_text().strip())
+        assert keys[-1] not in out
+
+    assert keys[0] != keys[1]
+
+
+def test_the_sandbox_takes_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sandbox", "--help"])
+
+    assert ended.value.code == 0
+    assert "--port" in capsys.readouterr().out
