@@ -26,7 +26,6 @@ _REASONS = {
     "enum": "must be one of {options}",
     "exclusiveMaximum": "must be less than {limit}",
     "exclusiveMinimum": "must be more than {limit}",
-    "falseSchema": "must be an empty object",
     "format": "must be a {format} (RFC 3339)",
     "maxItems": "must have at most {limit} items, has {size}",
     "maxLength": "must have at most {limit} characters, has {size}",
@@ -83,7 +82,7 @@ def describe(path: Sequence[str | int], keyword: str, demand: dict[str, Any], va
         **demand,
         "type": _type_name(value),
         "size": len(value) if isinstance(value, str | list | dict) else 0,
-        "types": " or ".join(demand.get("types", ())),
+        "types": " or ".join(sorted(demand.get("types", ()))),
         "options": _list(demand.get("options", ())),
         "unexpected": _list(unexpected),
     }
