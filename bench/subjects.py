@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 ADMIN_KEY = "sk-gw-bench-admin-0123456789abcdef0123456789abcdef"
 _UPSTREAM_KEY = "sk-ant-bench"
 
+# As an installed program has it: compiled once, whatever the environment of the bench says.
+_BYTECODE = {"PYTHONDONTWRITEBYTECODE": ""}
+
 # Every wall is up and none is hit: what is measured is the work of checking.
 _APP_KEY = {
     "limits": {
@@ -179,7 +182,7 @@ def _server(
         core=bench.gateway_core,
         log=bench.folder / f"{name}.log",
         ready_url=f"http://127.0.0.1:{port}{ready}",
-        env=env,
+        env={**_BYTECODE, "PYTHONPYCACHEPREFIX": str(bench.folder / "pycache"), **(env or {})},
         cwd=ROOT,
     )
 

@@ -21,7 +21,7 @@ import uvloop
 from bench.stats import percentile
 
 # The text of a delta of `sse_server`: when it was written. (An envelope's `text` frame repeats it.)
-_STAMP = re.compile(rb'text_delta","text": ?"(\d{20})"|"text": ?"(\d{20})","type": ?"text_delta"')
+STAMP = re.compile(rb'text_delta", ?"text": ?"(\d{20})"|"text": ?"(\d{20})", ?"type": ?"text_delta"')
 _OPEN_SECONDS = 60.0
 _OPENING = 50  # streams that begin at the same time
 _SETTLE_SECONDS = 1.0
@@ -77,7 +77,7 @@ class Stream(asyncio.Protocol):
         whole = data.rfind(b"\n\n") + 2
         self._rest = data[whole:] if whole > 1 else data
         if self._held.recording and whole > 1:
-            for match in _STAMP.finditer(data, 0, whole):
+            for match in STAMP.finditer(data, 0, whole):
                 self._held.delays.append(now - int(match.group(1) or match.group(2)))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -30,6 +30,8 @@ def run(options: Options) -> Report:
     stream_body.write_bytes(request_body(stream=True))
     with upstreams.streaming(options.folder, options.load_core, *_SLOW_PACE) as port:
         bench = Bench.of(options, port, streaming=True)
+        with running(bench, options.subjects):
+            pass  # compiles the bytecode, which takes memory of its own
         for _ in range(options.rounds):
             for subject in options.subjects:
                 with running(bench, [subject]) as targets:
