@@ -278,9 +278,7 @@ class Settings(BaseSettings):
     @classmethod
     def _processes_share_limits(cls, storage: SecretStr, info: ValidationInfo) -> SecretStr:
         if storage.get_secret_value().startswith("memory:") and info.data.get("workers", 1) > 1:
-            raise ValueError(
-                "must be redis:// when WORKERS is more than 1: memory:// counts in one process"
-            )
+            raise ValueError("must be redis:// when WORKERS is more than 1: memory:// counts in one process")
         return storage
 
     def redacted(self) -> dict[str, Any]:

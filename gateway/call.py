@@ -1,0 +1,151 @@
+"""What the gateway knows of one request while it serves it.
+
+The outermost middleware makes a `Call`, every later part writes what it learns, and the log line, the metrics and the
+ledger are made from it when the last byte is out.
+"""
+
+import asyncio
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from starlette.types import Receive, Scope
+
+from gateway.catalog import Operation
+from gateway.errors import Dialect, Headers, dialect_of
+
+if TYPE_CHECKING:
+    from gateway.keys import Key
+    from gateway.services import Services
+
+WATCH_AFTER = 0.1
+"""Seconds after which a request that is still running begins to be watched for a caller that hangs up."""
+
+_SAFE_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,128}")
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request. What a part of the pipeline writes is empty until that part has run.
+
+    Attributes:
+        services: what handlers and middlewares stand on.
+        scope: the ASGI scope.
+        receive: ASGI's source of the body.
+        task: the task that serves the request.
+        started: when it arrived, on the clock of `time.perf_counter`.
+        path: the raw path, as it was sent.
+        headers: the request's headers.
+        request_id: our id, or the caller's own.
+        operation: which operation of which spec; written by routing.
+        key: who calls; written by security.
+        parameters: path parameters, and the query's where the spec is closed.
+        body: the bytes that came; None for a body that is passed on as it comes.
+        payload: the same, parsed.
+        model: the model that was asked for, then the one that answered.
+        response: what the handler made.
+        status: the status that was sent, in the end 499 when the caller left.
+        first_byte: seconds from arrival to the first byte of the answer's body.
+        streamed: whether the answer was passed on as it came.
+        upstream_status: the status that upstream answered, 0 when it was not asked.
+        upstream_request_id: upstream's id of the call.
+        stream_error: the `error.type` that ended a stream.
+        usage: Anthropic's usage object; `estimated` when the stream broke off.
+        cost_nanodollars: what the call cost.
+        disconnected: the caller hung up.
+        stopped: the gateway's shutdown ended the call.
+    """
+
+    services: "Services"
+    scope: Scope
+    receive: Receive
+    task: "asyncio.Task[Any] | None" = field(init=False)
+    started: float = field(init=False)
+    path: bytes = field(init=False)
+    method: str = field(init=False)
+    dialect: Dialect = field(init=False)
+    headers: Headers = field(init=False)
+    request_id: str = field(init=False)
+    operation: Operation | None = None
+    key: "Key | None" = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+    payload: Any = None
+    model: str | None = None
+    response: Any = None
+    status: int = 0
+    first_byte: float | None = None
+    streamed: bool = False
+    upstream_status: int = 0
+    upstream_request_id: str | None = None
+    stream_error: str | None = None
+    usage: dict[str, Any] | None = None
+    estimated: bool = False
+    cost_nanodollars: int | None = None
+    disconnected: bool = False
+    stopped: bool = False
+    _watch: asyncio.TimerHandle | None = None
+    _watcher: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        self.started = time.perf_counter()
+        self.task = asyncio.current_task()
+        self.path = self.scope["raw_path"]
+        self.method = self.scope["method"]
+        self.dialect = dialect_of(self.path)
+        self.headers = self.scope["headers"]
+        given = self.header(b"x-request-id")
+        plain = given is not None and _SAFE_ID.fullmatch(given)
+        self.request_id = plain.string.decode() if plain else f"req_{secrets.token_hex(12)}"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the request arrived."""
+        return time.perf_counter() - self.started
+
+    @property
+    def target(self) -> str:
+        """The raw path and query, as they were sent."""
+        query = self.scope["query_string"]
+        return (self.path + b"?" + query if query else self.path).decode("latin-1")
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of a request header (name in lower case)."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def watch(self) -> None:
+        """From now on cancel the running task when the caller hangs up. The body must have been read to its end.
+
+        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay one timer only.
+        """
+        self._watch = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watcher)
+
+    def unwatch(self) -> None:
+        """Stop watching: the answer is out."""
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+        if self._watcher is not None:
+            self._watcher.cancel()
+            self._watcher = None
+
+    def stop(self) -> None:
+        """Cancel the running task because the gateway shuts down; a stream says so in its last event."""
+        self.stopped = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def _start_watcher(self) -> None:
+        self._watcher = asyncio.get_running_loop().create_task(self._await_disconnect())
+
+    async def _await_disconnect(self) -> None:
+        while (await self.receive())["type"] != "http.disconnect":
+            continue
+        self.disconnected = True
+        if self.task is not None:
+            self.task.cancel()

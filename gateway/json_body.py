@@ -1,0 +1,49 @@
+"""Read a JSON body so that it cannot mean one thing here and another upstream.
+
+Refused are: text that is not UTF-8, duplicate member names, lone surrogates, NaN, Infinity, and numbers that overflow
+(RFC 8259 §4, §6, §8.1, §8.2 call all of these unpredictable).
+"""
+
+import marshal
+import math
+import struct
+from typing import Any
+
+import jiter
+
+from gateway.errors import BadRequest
+
+_INFINITIES = tuple(b"g" + struct.pack("<d", value) for value in (math.inf, -math.inf))
+"""How `marshal` writes an infinite float."""
+
+
+def parse(raw: bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        BadRequest: it is none, or one that two readers may understand differently.
+    """
+    try:
+        value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError as error:
+        raise BadRequest(f"the body is not valid JSON: {_reason(str(error))}") from None
+    # A number too large for a float becomes infinite. Looking for its bytes costs a tenth of walking the value.
+    packed = marshal.dumps(value)
+    if any(infinity in packed for infinity in _INFINITIES) and _has_infinity(value):
+        raise BadRequest("the body is not valid JSON: a number is out of range")
+    return value
+
+
+def _reason(message: str) -> str:
+    # The parser quotes a duplicate name, which is the caller's content.
+    if message.startswith("Detected duplicate key"):
+        return "duplicate key" + message[message.rindex('"') + 1 :]
+    return message
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_infinity, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_infinity, value))
+    return isinstance(value, float) and math.isinf(value)

@@ -1,0 +1,217 @@
+"""Every metric of the gateway. Names, labels and buckets are an interface: docs/metrics.md lists them.
+
+Labels come from closed sets: operationIds, statuses, models of the price table, key names up to a cap.
+"""
+
+import sys
+from typing import Any
+
+import anthropic
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gateway import __version__
+from gateway.call import Call
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "anthropic_gateway_"
+DURATION_BUCKETS = (
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 120, 300, 600,
+)  # fmt: skip
+FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 60, 120)
+TOKEN_BUCKETS = tuple(4**exponent for exponent in range(14))
+"""OpenTelemetry's buckets for `gen_ai.client.token.usage`."""
+
+MAX_KEYS = 100
+"""Key names that get a label value of their own; those after them share `other`."""
+
+TOKEN_TYPES = {
+    "input_tokens": "input",
+    "output_tokens": "output",
+    "cache_read_input_tokens": "cache_read",
+}
+
+
+class Metrics:
+    """The registry and what is counted in it. One instance a process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._children: dict[tuple[str, ...], Any] = {}
+        self._keys: set[str] = set()
+        self._build = self._gauge(
+            "build_info", "Versions of this build; always 1.", "version", "python", "sdk"
+        )
+        python = ".".join(map(str, sys.version_info[:3]))
+        self._build.labels(__version__, python, anthropic.__version__).set(1)
+        self.ready = self._gauge("ready", "Whether the gateway takes new work.")
+        self.inflight = self._gauge("inflight_requests", "Requests that are being served.")
+        self._requests = self._counter("http_requests", "Requests served.", "operation", "method", "code")
+        self._durations = self._histogram(
+            "http_request_duration_seconds",
+            "Time to the last byte of the answer.",
+            DURATION_BUCKETS,
+            "operation",
+        )
+        self._upstream = self._counter(
+            "upstream_requests",
+            "Calls that cost tokens, by how they ended.",
+            "operation",
+            "model",
+            "outcome",
+            "stream",
+        )
+        self._first_token = self._histogram(
+            "time_to_first_token_seconds",
+            "Time to the first byte of a message.",
+            FIRST_TOKEN_BUCKETS,
+            "operation",
+        )
+        self._tokens = self._counter("tokens", "Tokens as Anthropic counts them.", "model", "type", "key")
+        self._rejections = self._counter("rejections", "Requests that the gateway itself refused.", "reason")
+        self._aborts = self._counter("stream_aborts", "Streams that ended before their last event.", "side")
+        self._retries = self._counter("retries", "Upstream calls tried again, by the status met.", "reason")
+        self._violations = self._counter(
+            "contract_violations", "Requests or answers that break the spec.", "operation", "side"
+        )
+        self._credential = self._counter(
+            "upstream_credential_refused", "Upstream's 401 for our own credential."
+        )
+        self._unlisted = self._counter("unlisted_requests", "Relayed requests to paths that the spec lacks.")
+        self._otel_tokens = self._otel(
+            "gen_ai_client_token_usage",
+            "Tokens of a call.",
+            TOKEN_BUCKETS,
+            "gen_ai_token_type",
+            "gen_ai_request_model",
+        )
+        self._otel_duration = self._otel(
+            "gen_ai_client_operation_duration_seconds",
+            "Duration of a call.",
+            DURATION_BUCKETS,
+            "gen_ai_request_model",
+        )
+        self._otel_first_token = self._otel(
+            "gen_ai_server_time_to_first_token_seconds", "Time to the first token.", FIRST_TOKEN_BUCKETS,
+            "gen_ai_request_model",
+        )  # fmt: skip
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format 0.0.4."""
+        return generate_latest(self.registry)
+
+    def record(self, call: Call, model: str) -> None:
+        """Count a request that is over.
+
+        Args:
+            call: the request.
+            model: its model's name, or `other`.
+        """
+        operation = call.operation
+        if operation is not None and operation.tag == "system":
+            return
+        name = operation.id if operation else "none"
+        elapsed = call.elapsed
+        self._child(self._requests, name, _method(call.method), str(call.status)).inc()
+        self._child(self._durations, name).observe(elapsed)
+        if operation is not None and operation.metered and call.upstream_status:
+            self._record_tokens(call, name, model, elapsed)
+
+    def rejected(self, status: int) -> None:
+        """Count a refusal by its status."""
+        self._child(self._rejections, _REASONS.get(status, "invalid")).inc()
+
+    def stream_aborted(self, side: str) -> None:
+        """Count a stream that did not reach its last event; `side` is client, upstream or shutdown."""
+        self._child(self._aborts, side).inc()
+
+    def retried(self, reason: str) -> None:
+        """Count an upstream attempt that is tried again, by the status that it met."""
+        self._child(self._retries, reason).inc()
+
+    def violated(self, operation: str, side: str) -> None:
+        """Count a request or a response that breaks the spec but passes on."""
+        self._child(self._violations, operation, side).inc()
+
+    def upstream_credential_refused(self) -> None:
+        """Count upstream's refusal of the gateway's own credential."""
+        self._credential.inc()
+
+    def unlisted(self) -> None:
+        """Count a relayed request to a path that the spec lacks."""
+        self._unlisted.inc()
+
+    def _record_tokens(self, call: Call, name: str, model: str, elapsed: float) -> None:
+        stream = "true" if call.streamed else "false"
+        self._child(self._upstream, name, model, _outcome(call), stream).inc()
+        self._child(self._otel_duration, model).observe(elapsed)
+        if call.first_byte is not None and call.status < 400:
+            self._child(self._first_token, name).observe(call.first_byte)
+            self._child(self._otel_first_token, model).observe(call.first_byte)
+        if not call.usage:
+            return
+        key = self._key_label(call)
+        for kind, count in token_counts(call.usage).items():
+            if count:
+                self._child(self._tokens, model, kind, key).inc(count)
+        for member, kind in (("input_tokens", "input"), ("output_tokens", "output")):
+            self._child(self._otel_tokens, kind, model).observe(call.usage.get(member) or 0)
+
+    def _key_label(self, call: Call) -> str:
+        name = call.key.name if call.key else "none"
+        if name not in self._keys:
+            if len(self._keys) >= MAX_KEYS:
+                return "other"
+            self._keys.add(name)
+        return name
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        key = (metric._name, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(PREFIX + name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(PREFIX + name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(PREFIX + name, text, labels, registry=self.registry, buckets=buckets)
+
+    def _otel(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
+
+
+_REASONS = {
+    401: "auth",
+    402: "budget",
+    403: "permission",
+    404: "not_found",
+    413: "size",
+    429: "limit",
+    503: "unavailable",
+}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method(method: str) -> str:
+    return method if method in _METHODS else "other"
+
+
+def _outcome(call: Call) -> str:
+    if call.disconnected:
+        return "cancelled"
+    if call.stream_error is not None:
+        return call.stream_error
+    return "ok" if call.status < 400 else str(call.status)
+
+
+def token_counts(usage: dict[str, Any]) -> dict[str, int]:
+    """Anthropic's usage as disjoint counts: input, output, cache_read, cache_write_5m, cache_write_1h."""
+    counts = {kind: usage.get(member) or 0 for member, kind in TOKEN_TYPES.items()}
+    split = usage.get("cache_creation") or {}
+    one_hour = split.get("ephemeral_1h_input_tokens") or 0
+    written = usage.get("cache_creation_input_tokens") or 0
+    return counts | {"cache_write_5m": max(0, written - one_hour), "cache_write_1h": one_hour}

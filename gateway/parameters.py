@@ -1,0 +1,98 @@
+"""The query of an envelope operation, checked against the parameters that its spec names."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from gateway.errors import BadRequest
+from openapi.validation import Schemas
+
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Parameters:
+    """The path and query parameters of one operation, their schemas compiled at start.
+
+    Args:
+        specs: the resolved parameter objects of the operation.
+        schemas: compiles them.
+    """
+
+    def __init__(self, specs: tuple[Mapping[str, Any], ...], schemas: Schemas) -> None:
+        self._path = {
+            spec["name"]: schemas.validator(spec["schema"]) for spec in specs if spec["in"] == "path"
+        }
+        self._query = {
+            spec["name"]: (spec["schema"], schemas.validator(spec["schema"]))
+            for spec in specs
+            if spec["in"] == "query"
+        }
+        self._required = frozenset(
+            spec["name"] for spec in specs if spec["in"] == "query" and spec.get("required")
+        )
+        self._defaults = {
+            name: schema["default"] for name, (schema, _) in self._query.items() if "default" in schema
+        }
+
+    def check_path(self, values: Mapping[str, str]) -> None:
+        """Judge the path parameters.
+
+        Raises:
+            BadRequest: one breaks its schema; the message names it.
+        """
+        for name, validator in self._path.items():
+            violation = validator.error(values[name])
+            if violation is not None:
+                raise BadRequest(f"path parameter {name}: {violation.reason}")
+
+    def query(self, raw: bytes) -> dict[str, Any]:
+        """The query's parameters with the types of their schemas, defaults filled in.
+
+        Raises:
+            BadRequest: an unknown, repeated, missing or wrong parameter; the message names it.
+        """
+        values = dict(self._defaults)
+        if raw:
+            seen: set[str] = set()
+            for name, text in _pairs(raw):
+                if name not in self._query:
+                    raise BadRequest(f"query parameter {_shown(name)}: unknown")
+                schema, validator = self._query[name]
+                if schema.get("type") == "array":
+                    value: Any = [*(values[name] if name in seen else ()), _typed(schema["items"], text)]
+                elif name in seen:
+                    raise BadRequest(f"query parameter {name}: given twice")
+                else:
+                    value = _typed(schema, text)
+                seen.add(name)
+                violation = validator.error(value)
+                if violation is not None:
+                    raise BadRequest(f"query parameter {name}: {violation.reason}")
+                values[name] = value
+        missing = self._required - values.keys()
+        if missing:
+            raise BadRequest(f"query parameter {min(missing)}: is required")
+        return values
+
+
+def _pairs(raw: bytes) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise BadRequest("the query is not valid UTF-8") from None
+
+
+def _typed(schema: Mapping[str, Any], text: str) -> Any:
+    """A text as the type of its schema, or itself, which the schema then refuses."""
+    match schema.get("type"):
+        case "integer" if _INTEGER.fullmatch(text):
+            return int(text)
+        case "boolean":
+            return _BOOLEANS.get(text, text)
+    return text
+
+
+def _shown(name: str) -> str:
+    return name[:40] if name[:40].isprintable() and name.isascii() else "(unprintable)"

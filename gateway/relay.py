@@ -1,0 +1,328 @@
+"""Pass a call on to Anthropic and its answer back, in either dialect (docs/adr/0003).
+
+The native dialect is byte-exact both ways. The envelope splices its own members around upstream's bytes.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import jiter
+from anthropic import APIConnectionError
+
+from gateway import sse
+from gateway.call import Call
+from gateway.errors import BadGateway, GatewayError, Headers, UpstreamError, error_type
+from gateway.pool import Answer
+from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
+from gateway.uploads import Upload
+from gateway.upstream import Exchange, Upstream, connection_failure, header
+
+REQUEST_HEADERS = frozenset(
+    {
+        b"accept",
+        b"anthropic-beta",
+        b"anthropic-user-profile-id",
+        b"anthropic-version",
+        b"anthropic-worker-id",
+        b"anthropic-workspace-id",
+        b"content-type",
+    }
+)
+"""What of a native caller's headers reaches upstream, besides `x-stainless-*`."""
+
+RESPONSE_HEADERS = frozenset(
+    {
+        b"content-disposition",
+        b"content-encoding",
+        b"content-type",
+        b"request-id",
+        b"retry-after",
+        b"retry-after-ms",
+        b"x-should-retry",
+    }
+)
+"""What of upstream's headers comes back on the native dialect, besides `anthropic-*`."""
+
+ENVELOPE_VERSION = "2023-06-01"
+"""The API version that the envelope speaks: later ones refuse temperature, top_p and top_k, which it accepts."""
+
+EVENT_STREAM = b"text/event-stream"
+BYTES_PER_TOKEN = 4
+"""For the estimate of a stream that broke off; English text has about four bytes a token."""
+
+
+def native_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
+    """The headers of a native call to upstream: the caller's own, and of ours what it left out."""
+    headers = {name: defaults[name] for name in ("authorization", "user-agent", "accept-encoding")}
+    for name, value in call.headers:
+        if name in REQUEST_HEADERS or (
+            name.startswith(b"x-stainless-") and name != b"x-stainless-raw-response"
+        ):
+            key, text = name.decode(), value.decode("latin-1")
+            headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    headers.setdefault("accept", defaults["accept"])
+    headers.setdefault("anthropic-version", defaults["anthropic-version"])
+    return headers
+
+
+def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
+    """The headers of an envelope call to upstream."""
+    headers = {**defaults, "anthropic-version": ENVELOPE_VERSION}
+    for name, value in call.headers:
+        if name == b"anthropic-version":
+            headers["anthropic-version"] = value.decode("latin-1")
+        elif name == b"anthropic-beta":
+            beta = headers.get("anthropic-beta")
+            headers["anthropic-beta"] = (
+                f"{beta}, {value.decode('latin-1')}" if beta else value.decode("latin-1")
+            )
+    return headers
+
+
+Body = bytes | Upload | None
+
+
+async def send_native(call: Call, body: Body = None, **options: bool) -> Answer:
+    """Send a native call as it came."""
+    operation = call.operation
+    assert operation is not None
+    upstream = call.services.upstream(operation)
+    headers = native_headers(call, upstream.default_headers)
+    return await _send(call, upstream, Exchange(call.method, call.target, headers, **options), body)
+
+
+async def send_envelope(call: Call, method: str, target: str, body: Body = None, **options: Any) -> Answer:
+    """Send an envelope call to the native operation that it stands for; it is tried again but for uploads."""
+    assert call.operation is not None
+    upstream = call.services.upstream(call.operation)
+    headers = envelope_headers(call, upstream.default_headers)
+    retries = 0 if isinstance(body, Upload) else call.services.settings.anthropic_max_retries
+    return await _send(call, upstream, Exchange(method, target, headers, retries=retries, **options), body)
+
+
+async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) -> Answer:
+    if isinstance(body, Upload):
+        exchange.headers["content-type"] = (call.header(b"content-type") or b"").decode("latin-1")
+        exchange.headers |= _announced_length(call)
+        exchange.body = aiter(body)
+    else:
+        exchange.body = body
+    try:
+        return _noted(call, await upstream.send(exchange))
+    except GatewayError:
+        if isinstance(body, Upload) and body.error is not None:
+            raise body.error from None
+        raise
+
+
+def _announced_length(call: Call) -> dict[str, str]:
+    """The length of a body that is passed on as it comes; without one it travels chunked."""
+    length = call.header(b"content-length")
+    return {} if length is None else {"content-length": length.decode("latin-1")}
+
+
+def _noted(call: Call, answer: Answer) -> Answer:
+    call.upstream_status = answer.status
+    call.upstream_request_id = header(answer.headers, b"request-id").decode("latin-1") or None
+    return answer
+
+
+def response_headers(answer: Answer) -> Headers:
+    """Upstream's headers that a native caller gets."""
+    return [
+        (name, value)
+        for name, value in answer.headers
+        if name in RESPONSE_HEADERS or name.startswith(b"anthropic-")
+    ]
+
+
+Transform = Callable[[Call, bytes, Any], bytes]
+"""Changes the bytes of an answer, given the call and the parsed answer."""
+
+
+async def native_whole(call: Call, answer: Answer, transform: Transform | None = None) -> Response:
+    """A native answer with a JSON body: read it, note its usage, hand on its bytes."""
+    body = await _read(answer)
+    parsed = _parsed(body)
+    note_usage(call, parsed)
+    if transform is not None:
+        body = transform(call, body, parsed)
+    return Response(answer.status, response_headers(answer), body, parsed)
+
+
+def native_stream(call: Call, answer: Answer) -> StreamResponse:
+    """A native event stream, byte for byte; its usage is read while it passes by."""
+    meter = sse.Meter()
+
+    def failure(error: BaseException) -> bytes:
+        call.stream_error = _stream_error(call, error)
+        event = sse.error_event(call.stream_error, _failure_message(call, error), call.request_id)
+        return event if meter.at_boundary() else b"\n\n" + event
+
+    headers = [*response_headers(answer), *STREAM_HEADERS]
+    passing = _metered(call, answer, meter)
+    return StreamResponse(
+        call, answer.status, headers, passing, at_boundary=meter.at_boundary, failure=failure
+    )
+
+
+def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
+    """A native event stream said again in the envelope's way."""
+    stream = sse.EnvelopeStream(call.request_id)
+
+    def failure(error: BaseException) -> bytes:
+        call.stream_error = _stream_error(call, error)
+        return stream.error_frame(call.stream_error, _failure_message(call, error))
+
+    def end() -> bytes:
+        return (
+            b"" if stream.finished else failure(BadGateway("upstream ended the stream before its last event"))
+        )
+
+    headers = [(b"content-type", EVENT_STREAM), *STREAM_HEADERS]
+    passing = _metered(call, answer, stream, end)
+    return StreamResponse(call, 200, headers, passing, at_boundary=stream.at_boundary, failure=failure)
+
+
+def raw_stream(call: Call, answer: Answer) -> StreamResponse:
+    """Any other native answer, handed on as it comes: downloads, lines, and streams without usage."""
+    headers = response_headers(answer)
+    length = header(answer.headers, b"content-length")
+    if length:
+        headers.append((b"content-length", length))
+    if not header(answer.headers, b"content-type").startswith(EVENT_STREAM):
+        return StreamResponse(call, answer.status, headers, chunks(answer))
+    meter = sse.Meter()
+    passing = (meter.feed(chunk) async for chunk in chunks(answer))
+    return StreamResponse(
+        call, answer.status, [*headers, *STREAM_HEADERS], passing, at_boundary=meter.at_boundary
+    )
+
+
+async def envelope_whole(call: Call, answer: Answer, transform: Transform | None = None) -> Response:
+    """An answer with a JSON body, wrapped into the envelope.
+
+    Args:
+        call: the request.
+        answer: upstream's answer.
+        transform: changes the body's bytes before they are wrapped.
+
+    Raises:
+        UpstreamError: upstream answered with an error.
+        BadGateway: it answered with something that is no JSON.
+    """
+    body = await _read(answer)
+    parsed = _parsed(body)
+    if answer.status >= 400:
+        raise upstream_error(answer, parsed)
+    if parsed is None:
+        raise BadGateway("upstream answered with something that is not JSON")
+    note_usage(call, parsed)
+    return envelope(call, transform(call, body, parsed) if transform else body, parsed)
+
+
+async def refuse_errors(answer: Answer) -> None:
+    """Raise upstream's error, where it answered with one, before anything is streamed to the caller."""
+    if answer.status >= 400:
+        raise upstream_error(answer, _parsed(await _read(answer)))
+
+
+async def envelope_download(call: Call, target: str) -> StreamResponse:
+    """A binary answer of the native operation at `target`, handed on as it comes.
+
+    Raises:
+        UpstreamError: upstream answered with an error.
+    """
+    answer = await send_envelope(call, "GET", target, streamed=True)
+    await refuse_errors(answer)
+    return raw_stream(call, answer)
+
+
+def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
+    """Anthropic's error as the envelope tells it."""
+    message = f"upstream answered with status {answer.status}"
+    if isinstance(parsed, dict) and isinstance(parsed.get("error"), dict):
+        message = str(parsed["error"].get("message") or message)
+    kept = (b"retry-after", b"retry-after-ms", b"x-should-retry")
+    return UpstreamError(answer.status, message, headers=[pair for pair in answer.headers if pair[0] in kept])
+
+
+def note_usage(call: Call, parsed: Any) -> None:
+    """Write down what an answer says about the tokens it cost, and which model made it."""
+    if call.operation is not None and call.operation.metered and isinstance(parsed, dict):
+        usage = parsed.get("usage")
+        if isinstance(usage, dict):
+            call.usage = usage
+            call.model = parsed.get("model") or call.model
+
+
+def is_event_stream(answer: Answer) -> bool:
+    """Whether an answer is a stream of events."""
+    return answer.status == 200 and header(answer.headers, b"content-type").startswith(EVENT_STREAM)
+
+
+async def _read(answer: Answer) -> bytes:
+    try:
+        return await answer.read()
+    except APIConnectionError as error:
+        raise connection_failure(error) from error
+    finally:
+        answer.close()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return jiter.from_json(body)
+    except ValueError:
+        return None
+
+
+async def chunks(answer: Answer) -> AsyncIterator[bytes]:
+    """The body as it comes; upstream is let go of in every case."""
+    try:
+        while chunk := await answer.chunk():
+            yield chunk
+    except APIConnectionError as error:
+        raise connection_failure(error) from error
+    finally:
+        answer.close()
+
+
+async def _metered(
+    call: Call, answer: Answer, meter: sse.StreamMeter, end: Callable[[], bytes] = bytes
+) -> AsyncIterator[bytes]:
+    """What is sent of a message stream; its usage is settled however it ends."""
+    try:
+        while chunk := await answer.chunk():
+            if data := meter.feed(chunk):
+                yield data
+        if last := end():
+            yield last
+    except APIConnectionError as error:
+        raise connection_failure(error) from error
+    finally:
+        answer.close()
+        _settle(call, meter)
+
+
+def _settle(call: Call, meter: sse.StreamMeter) -> None:
+    call.usage = meter.usage
+    call.model = meter.model or call.model
+    call.stream_error = call.stream_error or meter.error_type
+    if not meter.finished:
+        call.estimated = True
+        if call.usage is not None:
+            floor = meter.delta_bytes // BYTES_PER_TOKEN
+            call.usage = {**call.usage, "output_tokens": max(call.usage.get("output_tokens") or 0, floor)}
+        side = "client" if call.disconnected else "shutdown" if call.stopped else "upstream"
+        call.services.metrics.stream_aborted(side)
+
+
+def _stream_error(call: Call, error: BaseException) -> str:
+    return error_type(error.status if isinstance(error, GatewayError) else 503)
+
+
+def _failure_message(call: Call, error: BaseException) -> str:
+    if isinstance(error, GatewayError):
+        return error.message
+    return "the gateway is stopping"

@@ -1,0 +1,164 @@
+"""The two forms in which an answer leaves: one body, or chunks as they come."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.call import Call
+from gateway.errors import GatewayError, Headers, render
+
+KEEPALIVE_SECONDS = 15.0
+"""Silence after which an event stream gets a comment, so that no proxy takes it for dead."""
+
+KEEPALIVE = b": keep-alive\n\n"
+JSON_TYPE = (b"content-type", b"application/json")
+STREAM_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+
+
+class Response:
+    """An answer that is whole. It is an ASGI application, as Connexion expects of a handler's result.
+
+    `data` is the parsed JSON that the contract speaks of (in the envelope: the member `data`), where it is known
+    already, so that validation need not parse the body again.
+    """
+
+    __slots__ = ("body", "data", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, body: bytes, data: Any = None) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.data = data
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class StreamResponse:
+    """An answer that is passed on as it comes, one ASGI message a chunk.
+
+    Args:
+        call: the request it answers.
+        status: HTTP status.
+        headers: response headers.
+        chunks: the body; closed in every case.
+        at_boundary: for event streams: whether the bytes sent so far end between two events. Where given, silence is
+            filled with comments at such places.
+        failure: what to send, as the last chunk, when the body breaks off; without it the connection is cut, as a
+            caller must be able to tell a whole body from a broken one.
+    """
+
+    __slots__ = ("at_boundary", "call", "chunks", "failure", "headers", "status")
+
+    def __init__(
+        self,
+        call: Call,
+        status: int,
+        headers: Headers,
+        chunks: AsyncIterator[bytes],
+        *,
+        at_boundary: Callable[[], bool] | None = None,
+        failure: Callable[[BaseException], bytes] | None = None,
+    ) -> None:
+        self.call = call
+        self.status = status
+        self.headers = headers
+        self.chunks = chunks
+        self.at_boundary = at_boundary
+        self.failure = failure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.call.streamed = True
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        keepalive = _Keepalive(send, self.at_boundary) if self.at_boundary else None
+        try:
+            async for chunk in self.chunks:
+                if keepalive is None:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                else:
+                    await keepalive.send(chunk)
+        except asyncio.CancelledError as error:
+            if not self.call.stopped or self.failure is None:
+                raise
+            await send({"type": "http.response.body", "body": self.failure(error), "more_body": True})
+        except GatewayError as error:
+            if self.failure is None:
+                raise
+            await send({"type": "http.response.body", "body": self.failure(error), "more_body": True})
+        finally:
+            if keepalive is not None:
+                keepalive.stop()
+            await self.chunks.aclose()  # type: ignore[attr-defined]
+        await send({"type": "http.response.body", "body": b""})
+
+
+class _Keepalive:
+    """Sends chunks, and comments between them when it is silent for too long."""
+
+    __slots__ = ("_at_boundary", "_busy", "_last", "_loop", "_send", "_task", "_timer")
+
+    def __init__(self, send: Send, at_boundary: Callable[[], bool]) -> None:
+        self._send = send
+        self._at_boundary = at_boundary
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._tick)
+
+    async def send(self, chunk: bytes) -> None:
+        self._busy = True
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._busy = False
+        self._last = self._loop.time()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _tick(self) -> None:
+        idle = self._loop.time() - self._last
+        if idle >= KEEPALIVE_SECONDS and not self._busy and self._at_boundary():
+            self._task = self._loop.create_task(self._comment())
+            idle = 0.0
+        self._timer = self._loop.call_later(max(KEEPALIVE_SECONDS - idle, 0.05), self._tick)
+
+    async def _comment(self) -> None:
+        await self._send({"type": "http.response.body", "body": KEEPALIVE, "more_body": True})
+        self._last = self._loop.time()
+
+
+def error_response(call: Call, error: GatewayError) -> Response:
+    """An error in the dialect of the call's path."""
+    return Response(error.status, [JSON_TYPE, *error.headers], render(error, call.dialect, call.request_id))
+
+
+def envelope(
+    call: Call, data: bytes, parsed: Any = None, *, status: int = 200, headers: Headers = []
+) -> Response:
+    """Wrap JSON bytes, unchanged, into the envelope's success object.
+
+    Args:
+        call: the request that is answered.
+        data: valid JSON, spliced in as it is.
+        parsed: the same, parsed, where the caller has it.
+        status: HTTP status.
+        headers: further response headers.
+    """
+    upstream = json.dumps(call.upstream_request_id).encode()
+    body = (
+        b'{"success":true,"data":%b,"metadata":{"request_id":"%b","processing_time_ms":%d,"upstream_request_id":%b}}'
+        % (
+            data.strip(),
+            call.request_id.encode(),
+            call.elapsed * 1000,
+            upstream,
+        )
+    )
+    return Response(status, [JSON_TYPE, *headers], body, parsed)

@@ -1,0 +1,102 @@
+"""Run the gateway: one uvicorn server that finishes what it has begun before it stops listening."""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+from collections.abc import AsyncIterator
+from types import FrameType
+
+import uvicorn
+import uvloop
+
+from gateway import __version__
+from gateway.app import create_app
+from gateway.keys import KeyRing
+from gateway.logs import configure
+from gateway.prices import PriceTable
+from gateway.services import Services
+from gateway.settings import Settings
+
+logger = logging.getLogger("gateway")
+
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the pools of the usual clients keep idle connections, so that the client closes first."""
+
+
+class Server(uvicorn.Server):
+    """A server that drains: on a signal it refuses new work, ends what runs, and closes its listeners last.
+
+    The stock server closes its listeners first, and callers would see refused connections instead of a 503.
+    """
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self.services = services
+        self._draining: asyncio.Task[None] | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Called by uvicorn for SIGTERM and SIGINT; a second signal ends the wait."""
+        if self._draining is None:
+            logger.info("Shutdown begins", extra={"signal": signal.Signals(sig).name})
+            self._draining = asyncio.get_running_loop().create_task(self._drain())
+        else:
+            self.should_exit = True
+
+    async def _drain(self) -> None:
+        await self.services.drain(self.services.settings.shutdown_grace_seconds)
+        self.should_exit = True
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Listen, and say where."""
+        await super().startup(sockets)  # type: ignore[arg-type]
+        gc.collect()
+        gc.freeze()  # what was made for good is not looked through again
+        gc.set_threshold(50_000, 20, 100)
+
+
+def run(settings: Settings) -> None:
+    """Serve until a signal says stop."""
+    configure(settings)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Serve in the running loop until a signal says stop."""
+    async with _upstream_url(settings) as upstream_url:
+        keys = KeyRing.open(settings)
+        prices = PriceTable.load(settings.config_dir / "prices.toml")
+        services = Services(settings, keys, prices, upstream_url)
+        config = uvicorn.Config(
+            create_app(services),
+            host=settings.host,
+            port=settings.port,
+            ssl_certfile=settings.tls_cert_file,
+            ssl_keyfile=settings.tls_key_file,
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        logger.info("Gateway starts", extra={"version": __version__, "upstream": settings.upstream})
+        await Server(config, services).serve()
+    logger.info("Gateway stopped")
+
+
+@contextlib.asynccontextmanager
+async def _upstream_url(settings: Settings) -> AsyncIterator[str | None]:
+    """The address of the embedded sandbox, which runs as long as the server, or None for Anthropic."""
+    if settings.upstream != "sandbox":
+        yield None
+        return
+    import sandbox
+
+    async with sandbox.serve("127.0.0.1", 0) as url:
+        logger.warning("Answers come from the embedded sandbox, not from Anthropic", extra={"sandbox": url})
+        yield url

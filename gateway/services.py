@@ -1,0 +1,143 @@
+"""What the handlers and middlewares stand on, made once a process and reached through `call.services`."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import openapi
+from gateway.call import Call
+from gateway.catalog import Catalog, Operation, resolve
+from gateway.docs_page import load_assets
+from gateway.errors import Dialect, Headers, PermissionDenied
+from gateway.keys import KeyRing
+from gateway.logs import RequestLog
+from gateway.metrics import Metrics
+from gateway.prices import PriceTable
+from gateway.settings import Settings
+from gateway.upstream import Upstream
+from openapi.validation import Schemas
+
+logger = logging.getLogger("gateway")
+
+ADMIN_SCOPE = "gateway:admin"
+DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
+OTHER = "other"
+ANTHROPIC_URL = "https://api.anthropic.com"
+
+UNLISTED = Operation(
+    id="unlisted",
+    dialect="native",
+    method="*",
+    path="/v1/*",
+    tag="forward",
+    spec={"responses": {}},
+    parameters=(),
+    scope=ADMIN_SCOPE,
+    forward=True,
+    handler="handlers.native.forward.forward",
+)
+"""Stands for the paths under `/v1` that the spec lacks; they are relayed for admins only."""
+
+
+class Services:
+    """Everything that lives as long as the process.
+
+    Args:
+        settings: the operator's settings.
+        keys: who may call.
+        prices: which models are known, and what they cost.
+        upstream_url: where upstream is; the settings' address when None.
+    """
+
+    def __init__(
+        self, settings: Settings, keys: KeyRing, prices: PriceTable, upstream_url: str | None = None
+    ) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.prices = prices
+        self.sandbox = upstream_url is not None
+        self.upstream_url = upstream_url or settings.anthropic_base_url or ANTHROPIC_URL
+        self.bundles: Mapping[Dialect, dict[str, Any]] = {name: openapi.load(name) for name in DIALECTS}
+        self.schemas = {name: Schemas(bundle) for name, bundle in self.bundles.items()}
+        self.catalog = Catalog(self.bundles)
+        self.documents = {name: openapi.raw(name) for name in DIALECTS}
+        self.docs = load_assets()
+        self.unlisted = UNLISTED
+        self.metrics = Metrics()
+        self.request_log = RequestLog(settings)
+        self.response_headers: Headers = [(b"x-gateway-upstream", b"sandbox")] if self.sandbox else []
+        self.calls: set[Call] = set()
+        self.draining = False
+        self._upstream: Upstream | None = None
+        self._admin_upstream: Upstream | None = None
+
+    async def start(self) -> None:
+        """Open what needs the running loop."""
+        key = self.settings.anthropic_api_key
+        secret = key.get_secret_value() if key else "sandbox"
+        self._upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
+        admin = self.settings.anthropic_admin_key
+        if admin is not None or self.sandbox:
+            secret = admin.get_secret_value() if admin else "sandbox"
+            self._admin_upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
+        self.metrics.ready.set(1)
+
+    async def close(self) -> None:
+        """Close what `start` opened, and write what is waiting."""
+        for upstream in (self._upstream, self._admin_upstream):
+            if upstream is not None:
+                await upstream.close()
+        self._upstream = self._admin_upstream = None
+        self.request_log.flush()
+
+    async def checks(self) -> dict[str, bool]:
+        """Each thing that requests need, and whether it is there."""
+        return {"clients": self.initialized}
+
+    @property
+    def initialized(self) -> bool:
+        """Whether there is a client for upstream."""
+        return self._upstream is not None
+
+    def upstream(self, operation: Operation) -> Upstream:
+        """The upstream client with the credential that an operation needs.
+
+        Raises:
+            PermissionDenied: it needs ANTHROPIC_ADMIN_KEY, which is not set.
+        """
+        if operation.scope != "organization":
+            assert self._upstream is not None
+            return self._upstream
+        if self._admin_upstream is None:
+            raise PermissionDenied("the operator has set no ANTHROPIC_ADMIN_KEY, which this operation needs")
+        return self._admin_upstream
+
+    def request_body(self, operation: Operation) -> Mapping[str, Any]:
+        """The request body object of an operation, resolved; empty where it has none."""
+        return resolve(self.bundles[operation.dialect], operation.spec.get("requestBody", {}))
+
+    def model_label(self, model: str | None) -> str:
+        """A model's name where the price table knows it, else `other`."""
+        return model if model is not None and self.prices.knows(model) else OTHER
+
+    def finish(self, call: Call) -> None:
+        """Close the books on a request."""
+        model = self.model_label(call.model)
+        self.metrics.record(call, model)
+        self.request_log.write(call, model)
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new work, wait for what runs, and end what has not finished after `grace` seconds."""
+        self.draining = True
+        self.metrics.ready.set(0)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        while self.calls and loop.time() < deadline:
+            await asyncio.sleep(0.05)
+        if self.calls:
+            logger.warning("Shutdown grace is over", extra={"running": len(self.calls)})
+        for call in list(self.calls):
+            call.stop()
+        while self.calls and loop.time() < deadline + 2:
+            await asyncio.sleep(0.01)

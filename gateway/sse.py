@@ -1,0 +1,221 @@
+"""Server-sent events: cut them from a byte stream, meter them, and say them again in the envelope's way.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html and
+https://docs.anthropic.com/en/api/messages-streaming
+"""
+
+import json
+import re
+from typing import Any, Protocol
+
+import jiter
+
+from gateway.message import MessageAccumulator
+from gateway.usage import merge
+
+_BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+class EventSplitter:
+    """Cuts a byte stream into events at blank lines, however the bytes were cut on the way."""
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that `chunk` completes, each without its blank line."""
+        data = self._pending + chunk if self._pending else chunk
+        events = _BLANK_LINE.split(data) if b"\r" in data else data.split(b"\n\n")
+        self._pending = events.pop()
+        return events
+
+    @property
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end where an event ends."""
+        return not self._pending.strip(b"\r\n")
+
+
+def event_data(event: bytes) -> bytes:
+    """The payload of one event: its `data` lines, joined by line feeds."""
+    head, found, data = event.partition(b"data:")
+    if found and b"\n" not in data and b"\r" not in event and (not head or head.endswith(b"\n")):
+        return data.removeprefix(b" ")
+    lines = [line[5:].removeprefix(b" ") for line in _LINE_END.split(event) if line.startswith(b"data:")]
+    return b"\n".join(lines)
+
+
+def parse_event(event: bytes) -> dict[str, Any] | None:
+    """The JSON object of one event, or None where it has none."""
+    try:
+        payload = jiter.from_json(event_data(event))
+    except ValueError:
+        return None
+    return payload if isinstance(payload, dict) else None
+
+
+def error_event(error_type: str, message: str, request_id: str) -> bytes:
+    """The native dialect's `error` event."""
+    body = {"type": "error", "error": {"type": error_type, "message": message}, "request_id": request_id}
+    return (
+        b"event: error\ndata: %b\n\n" % json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    )
+
+
+class StreamMeter(Protocol):
+    """Passes a message stream on and learns what it costs.
+
+    `usage` is None until the stream told it; `finished` says whether the stream reached its last event; `error_type`
+    names the error that an `error` event told; `delta_bytes` counts the content that went by.
+    """
+
+    finished: bool
+    error_type: str | None
+    delta_bytes: int
+
+    @property
+    def usage(self) -> dict[str, Any] | None: ...
+
+    @property
+    def model(self) -> str | None: ...
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What to send for a chunk of the native stream."""
+
+
+class Meter:
+    """Reads usage from a native stream while its bytes pass by.
+
+    Only `message_start`, `message_delta`, `message_stop` and `error` are parsed; parsing each event would cost four
+    times as much.
+    """
+
+    __slots__ = ("_splitter", "delta_bytes", "error_type", "finished", "model", "usage")
+
+    def __init__(self) -> None:
+        self._splitter = EventSplitter()
+        self.usage: dict[str, Any] | None = None
+        self.model: str | None = None
+        self.delta_bytes = 0
+        self.error_type: str | None = None
+        self.finished = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take note of a chunk, and hand it on as it is."""
+        for event in self._splitter.feed(chunk):
+            if b"content_block_delta" in event:
+                self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
+            if b'"message_' in event or b'"error"' in event:
+                self._read(parse_event(event))
+        return chunk
+
+    def at_boundary(self) -> bool:
+        """Whether the bytes so far end between two events."""
+        return self._splitter.at_boundary
+
+    def _read(self, payload: dict[str, Any] | None) -> None:
+        match payload:
+            case {"type": "message_start", "message": {"usage": dict(usage)} as message}:
+                self.usage = dict(usage)
+                self.model = message.get("model")
+            case {"type": "message_delta", "usage": dict(usage)}:
+                self.usage = merge(self.usage or {}, usage)
+            case {"type": "message_stop"}:
+                self.finished = True
+            case {"type": "error", "error": {"type": str(kind)}}:
+                self.error_type = kind
+                self.finished = True
+
+
+_DELTA_FRAME = len(
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}'
+)
+
+
+class EnvelopeStream:
+    """Says a native stream again as the envelope does.
+
+    Each of Anthropic's events becomes a frame without an `event:` line, so that a browser's `onmessage` sees all of
+    them, with an `id:`; a text delta is followed by a `text` frame; `message_stop` gains the whole message; an `error`
+    gains the request id.
+
+    Args:
+        request_id: the gateway's id of the request.
+    """
+
+    __slots__ = ("_accumulator", "_count", "_splitter", "delta_bytes", "error_type", "finished", "request_id")
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        self._splitter = EventSplitter()
+        self._accumulator = MessageAccumulator()
+        self._count = 0
+        self.delta_bytes = 0
+        self.error_type: str | None = None
+        self.finished = False
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """Usage as far as it is known."""
+        return self._accumulator.usage
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers, once it is known."""
+        return self._accumulator.model
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The frames that a chunk of the native stream completes (may be empty)."""
+        return b"".join(frame for event in self._splitter.feed(chunk) for frame in self._frames(event))
+
+    def at_boundary(self) -> bool:
+        """Whole frames are sent only."""
+        return True
+
+    def error_frame(self, error_type: str, message: str) -> bytes:
+        """The last frame of a stream that fails."""
+        self.finished = True
+        self.error_type = error_type
+        body = {
+            "type": "error",
+            "error": {"type": error_type, "message": message},
+            "request_id": self.request_id,
+        }
+        return self._frame(_dumps(body))
+
+    def _frames(self, event: bytes) -> list[bytes]:
+        data = event_data(event)
+        if not data:
+            return []
+        payload = parse_event(event)
+        match payload:
+            case {"type": "content_block_delta", "delta": {"type": kind} as delta}:
+                self._accumulator.add(payload)
+                if kind == "text_delta" and isinstance(delta.get("text"), str):
+                    self.delta_bytes += len(delta["text"].encode(errors="replace"))
+                    return [self._frame(data), self._frame(_dumps({"type": "text", "text": delta["text"]}))]
+                self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
+            case {"type": "message_stop"}:
+                self.finished = True
+                message = _dumps(self._accumulator.message())
+                return [self._frame(b'%b,"message":%b}' % (data.rstrip()[:-1].rstrip(), message))]
+            case {"type": "error"}:
+                error = payload.get("error")
+                self.error_type = error.get("type") if isinstance(error, dict) else None
+                self.finished = True
+                return [self._frame(_dumps({**payload, "request_id": self.request_id}))]
+            case dict():
+                self._accumulator.add(payload)
+        return [self._frame(data)]
+
+    def _frame(self, data: bytes) -> bytes:
+        self._count += 1
+        if b"\n" in data or b"\r" in data:
+            data = b"\ndata: ".join(_LINE_END.split(data))
+        return b"id: %d\ndata: %b\n\n" % (self._count, data)
+
+
+def _dumps(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")

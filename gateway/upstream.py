@@ -1,0 +1,256 @@
+"""Calls to Anthropic: the SDK's own client with a lean pool under it.
+
+The SDK builds the default headers, decides about retries and names the errors. Its `middleware=` hook runs once an
+attempt, and there the request is sent from `gateway.pool`: the caller's bytes go out as they came, and upstream's bytes
+come back as they are (docs/adr/0003).
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import anthropic
+import httpx2
+from anthropic import APIConnectionError, APITimeoutError
+from anthropic._middleware import AsyncCallNext  # the type of a public argument
+from anthropic._request import APIRequest
+
+from gateway import sse
+from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
+from gateway.metrics import Metrics
+from gateway.pool import Answer, Pool
+from gateway.settings import Settings
+
+HOLD_SECONDS = 10.0
+"""How long a message stream's first event may hold back the answer's status."""
+
+RETRIED = frozenset({408, 409, 429})
+"""Statuses below 500 that the SDK tries again."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request to upstream, through all its attempts.
+
+    `target` is the raw path and query. With `streamed`, ANTHROPIC_TIMEOUT bounds the silence instead of the whole call;
+    with `hold`, the status waits for the stream's first event, so that an error there becomes a real status.
+    """
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | AsyncIterator[bytes] | None = None
+    retries: int = 0
+    streamed: bool = False
+    hold: bool = False
+    operation: str = ""
+
+
+_exchange: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class Upstream:
+    """The way to Anthropic with one credential. Make it inside the running loop.
+
+    Args:
+        settings: time-outs and retries.
+        base_url: where upstream is.
+        api_key: the credential; it never travels to a caller.
+        metrics: counts retries.
+    """
+
+    def __init__(self, settings: Settings, base_url: str, api_key: str, metrics: Metrics) -> None:
+        self._timeout = settings.anthropic_timeout
+        self._pool = Pool(base_url)
+        self._metrics = metrics
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key,
+            base_url=base_url,
+            timeout=self._timeout,
+            max_retries=0,
+            open_telemetry=False,
+            middleware=[_Attempts(self)],
+        )
+        self.default_headers: dict[str, str] = {
+            name.lower(): value
+            for name, value in self._client.default_headers.items()
+            if isinstance(value, str)
+        }
+        self.default_headers["accept-encoding"] = "identity"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+        await self._pool.close()
+
+    async def send(self, exchange: Exchange) -> Answer:
+        """Send a request; answers of any status come back, but for those that are the operator's concern.
+
+        Raises:
+            BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our own credential.
+            GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
+        """
+        token = _exchange.set(exchange)
+        try:
+            answer: Answer = await self._client.post(  # type: ignore[assignment]
+                exchange.target, cast_to=httpx2.Response, options={"max_retries": exchange.retries}
+            )
+        except APIConnectionError as error:
+            raise connection_failure(error) from error
+        finally:
+            _exchange.reset(token)
+        if answer.status == 401:
+            answer.close()
+            self._metrics.upstream_credential_refused()
+            raise BadGateway(
+                "Anthropic refused the gateway's own credential; the operator must check it",
+                headers=[(b"x-should-retry", b"false")],
+            )
+        if 300 <= answer.status < 400:
+            answer.close()
+            raise BadGateway(
+                f"upstream answered with a redirect (status {answer.status}), which is never followed"
+            )
+        return answer
+
+    async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
+        """One attempt of an exchange; what may be tried again is raised as the SDK's own error while tries are left."""
+        answer: Answer = await self._pool.send(
+            exchange.method,
+            exchange.target,
+            exchange.headers,
+            exchange.body,
+            total=None if exchange.streamed else self._timeout,
+            silence=self._timeout,
+        )
+        if (
+            exchange.hold
+            and answer.status == 200
+            and header(answer.headers, b"content-type").startswith(b"text/event-")
+        ):
+            answer = await _hold_first_event(answer)
+        if retries_taken < exchange.retries and _may_retry(answer):
+            self._metrics.retried(str(answer.status))
+            answer.close()
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
+            request = httpx2.Request(exchange.method, str(self._client.base_url))
+            response = httpx2.Response(answer.status, headers=headers, request=request)
+            raise anthropic.APIStatusError(f"status {answer.status}", response=response, body=None)
+        return answer
+
+
+class _Attempts(anthropic.Middleware):
+    """Answers the SDK's attempts from the pool."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
+        return await self._upstream.attempt(_exchange.get(), request.retries_taken)
+
+
+def header(headers: Headers, name: bytes) -> bytes:
+    """The first value of a header, or nothing."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return b""
+
+
+def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout:
+    """The refusal that a caller gets for a connection that failed; it names no host."""
+    if isinstance(error, APITimeoutError):
+        return GatewayTimeout("upstream did not answer in time (ANTHROPIC_TIMEOUT)")
+    return BadGateway(f"the connection to upstream failed ({error.message})")
+
+
+def _may_retry(answer: Answer) -> bool:
+    """Whether the SDK would try again, and may: a 429 without `retry-after` is a spend cap and stays."""
+    should = header(answer.headers, b"x-should-retry")
+    if should in (b"true", b"false"):
+        return should == b"true" and answer.status >= 400
+    if answer.status == 429:
+        return any(name in (b"retry-after", b"retry-after-ms") for name, _ in answer.headers)
+    return answer.status in RETRIED or answer.status >= 500
+
+
+class _HeldAnswer:
+    """A stream of which the first bytes were read already."""
+
+    __slots__ = ("_answer", "_held", "headers", "status")
+
+    def __init__(self, answer: Answer, held: bytes) -> None:
+        self._answer = answer
+        self._held = held
+        self.status = answer.status
+        self.headers = answer.headers
+
+    async def read(self) -> bytes:
+        return self._held + await self._answer.read()
+
+    async def chunk(self) -> bytes:
+        if self._held:
+            held, self._held = self._held, b""
+            return held
+        return await self._answer.chunk()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _WholeAnswer:
+    """An answer that is known whole."""
+
+    __slots__ = ("_body", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self._body = body
+
+    async def read(self) -> bytes:
+        return self._body
+
+    async def chunk(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    def close(self) -> None:
+        self._body = b""
+
+
+async def _hold_first_event(answer: Answer) -> Answer:
+    """Wait for the first event that is not a ping: an error there is given its real status."""
+    held, splitter = b"", sse.EventSplitter()
+    with contextlib.suppress(
+        TimeoutError
+    ):  # a slow first event: the stream begins, what follows passes on as it comes
+        async with asyncio.timeout(HOLD_SECONDS):
+            while chunk := await answer.chunk():
+                held += chunk
+                for event in splitter.feed(chunk):
+                    payload = sse.parse_event(event)
+                    if payload is None or payload.get("type") == "ping":
+                        continue
+                    if payload.get("type") == "error":
+                        answer.close()
+                        return _as_status(answer, payload)
+                    return _HeldAnswer(answer, held)
+    return _HeldAnswer(answer, held)
+
+
+def _as_status(answer: Answer, payload: dict[str, Any]) -> Answer:
+    error = payload.get("error")
+    status = ERROR_STATUSES.get(str(error.get("type")) if isinstance(error, dict) else "", 500)
+    headers = [(name, value) for name, value in answer.headers if name not in _FRAMING]
+    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    return _WholeAnswer(status, [*headers, (b"content-type", b"application/json")], body)
+
+
+_FRAMING = frozenset(
+    {b"content-type", b"content-length", b"transfer-encoding", b"cache-control", b"content-encoding"}
+)

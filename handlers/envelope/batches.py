@@ -1,0 +1,58 @@
+"""Message batches in the envelope."""
+
+from urllib.parse import quote
+
+from gateway import relay, splice
+from gateway.batches import with_own_results_url
+from gateway.call import Call
+from gateway.lines import as_envelope_list
+from gateway.negotiation import prefers
+from gateway.pagination import cursors
+from gateway.responses import JSON_TYPE, Response, StreamResponse
+
+PATH = "/v1/messages/batches"
+JSON_LINES = "application/x-jsonl"
+
+
+async def create_batch(call: Call) -> Response:
+    """Start a batch."""
+    return await _batch(call, "POST", PATH, splice.batch_body(call.body or b"", call.payload))
+
+
+async def list_batches(call: Call) -> Response:
+    """A page of batches."""
+    return await _batch(call, "GET", f"{PATH}?{cursors(call)}")
+
+
+async def get_batch(call: Call, batch_id: str) -> Response:
+    """One batch."""
+    return await _batch(call, "GET", _item(batch_id))
+
+
+async def delete_batch(call: Call, batch_id: str) -> Response:
+    """Remove a batch that has ended."""
+    return await _batch(call, "DELETE", _item(batch_id))
+
+
+async def cancel_batch(call: Call, batch_id: str) -> Response:
+    """Stop a batch; what is done stays done."""
+    return await _batch(call, "POST", f"{_item(batch_id)}/cancel")
+
+
+async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
+    """The results: a list, or Anthropic's own lines for a caller that asks for them; passed on as they come."""
+    answer = await relay.send_envelope(call, "GET", f"{_item(batch_id)}/results", streamed=True)
+    await relay.refuse_errors(answer)
+    lines = relay.chunks(answer)
+    if prefers(call.header(b"accept") or b"*/*", JSON_LINES, to="application/json"):
+        return StreamResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
+    return StreamResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))
+
+
+async def _batch(call: Call, method: str, target: str, body: bytes | None = None) -> Response:
+    answer = await relay.send_envelope(call, method, target, body)
+    return await relay.envelope_whole(call, answer, with_own_results_url)
+
+
+def _item(batch_id: str) -> str:
+    return f"{PATH}/{quote(batch_id, safe='')}"

@@ -1,0 +1,73 @@
+"""The gateway's own operations: health, metrics, documentation. None of them costs anything."""
+
+import json
+
+from gateway import __version__, metrics
+from gateway.call import Call
+from gateway.errors import NotFound
+from gateway.responses import JSON_TYPE, Response
+
+RETRY_AFTER = (b"retry-after", b"5")
+
+
+async def get_health(call: Call) -> Response:
+    """Whether the gateway takes work."""
+    services = call.services
+    healthy = services.initialized and not services.draining
+    return _state(
+        healthy,
+        {
+            "status": "healthy" if healthy else "unhealthy",
+            "version": __version__,
+            "clients_initialized": services.initialized,
+        },
+    )
+
+
+async def get_liveness(call: Call) -> Response:
+    """The process answers."""
+    return _state(True, {"status": "alive"})
+
+
+async def get_readiness(call: Call) -> Response:
+    """Whether everything is there that requests need."""
+    services = call.services
+    checks = await services.checks()
+    ready = all(checks.values()) and not services.draining
+    upstream = "sandbox" if services.sandbox else "anthropic"
+    return _state(
+        ready, {"status": "ready" if ready else "not_ready", "upstream": upstream, "checks": checks}
+    )
+
+
+async def get_metrics(call: Call) -> Response:
+    """All metrics in Prometheus' text format."""
+    return Response(200, [(b"content-type", metrics.CONTENT_TYPE)], call.services.metrics.render())
+
+
+async def get_docs(call: Call) -> Response:
+    """The documentation page."""
+    return await get_docs_asset(call, "index.html")
+
+
+async def get_docs_asset(call: Call, asset: str) -> Response:
+    """A file of the documentation page."""
+    found = call.services.docs.get(asset)
+    if found is None:
+        raise NotFound("the documentation has no such file")
+    return Response(200, found.headers, found.body)
+
+
+async def get_envelope_spec(call: Call) -> Response:
+    """The OpenAPI document of the envelope dialect."""
+    return Response(200, [JSON_TYPE], call.services.documents["envelope"])
+
+
+async def get_native_spec(call: Call) -> Response:
+    """The OpenAPI document of the native dialect."""
+    return Response(200, [JSON_TYPE], call.services.documents["native"])
+
+
+def _state(good: bool, body: dict[str, object]) -> Response:
+    headers = [JSON_TYPE] if good else [JSON_TYPE, RETRY_AFTER]
+    return Response(200 if good else 503, headers, json.dumps(body, separators=(",", ":")).encode())

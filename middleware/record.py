@@ -1,0 +1,46 @@
+"""The record of each request: made first, closed last, because only here is the final status known."""
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.call import Call
+from gateway.services import Services
+
+
+class Record:
+    """Makes the `Call`, gives the answer its `X-Request-ID`, and closes the books when the last byte is out."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        call = Call(self.services, scope, receive)
+        scope["call"] = call
+        own_headers = [(b"x-request-id", call.request_id.encode()), *self.services.response_headers]
+
+        async def send_recorded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                call.status = message["status"]
+                message["headers"] = [*message["headers"], *own_headers]
+            elif call.first_byte is None:
+                call.first_byte = call.elapsed
+            await send(message)
+
+        self.services.calls.add(call)
+        try:
+            await self.app(scope, receive, send_recorded)
+        except asyncio.CancelledError:
+            if not (call.disconnected or call.stopped) or call.task is None:
+                raise
+            call.task.uncancel()
+        finally:
+            call.unwatch()
+            self.services.calls.discard(call)
+            if call.disconnected:
+                call.status = 499
+            self.services.finish(call)

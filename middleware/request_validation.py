@@ -1,0 +1,150 @@
+"""Read and judge what a caller sends: Connexion's request validation with everything compiled at start.
+
+On the envelope the spec judges and every violation is a 400. On the native dialect upstream judges: a violation is
+counted and logged by its place, and the bytes go on, unless NATIVE_VALIDATION=enforce.
+"""
+
+import logging
+from typing import Any
+
+from connexion.middleware.request_validation import RequestValidationMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.body import BodyReader, media_type
+from gateway.call import Call
+from gateway.catalog import Operation
+from gateway.errors import BadRequest, NotAcceptable, UnsupportedMedia
+from gateway.json_body import parse
+from gateway.negotiation import accepts
+from gateway.parameters import Parameters
+from gateway.services import Services
+from middleware.operations import OperationAPI, OperationMiddleware
+from openapi.validation import Validator
+
+logger = logging.getLogger("gateway.contract")
+
+JSON = "application/json"
+READ_FIELDS: dict[str, tuple[type, str]] = {
+    "model": (str, "a string"),
+    "max_tokens": (int, "an integer"),
+    "stream": (bool, "a boolean"),
+}
+"""Members that the gateway itself goes by: a wrong type in one is refused in both dialects."""
+
+
+class _RequestValidation:
+    """One operation behind its checks."""
+
+    def __init__(self, next_app: ASGIApp, operation: Operation, services: Services) -> None:
+        self.next_app = next_app
+        self.operation = operation
+        self.services = services
+        self.owned = operation.dialect == "envelope" or operation.tag == "system"
+        self.enforce = self.owned or services.settings.native_validation == "enforce"
+        self.parameters = Parameters(operation.parameters, services.schemas[operation.dialect])
+        self.body = BodyReader(operation)
+        self.multipart = "multipart/form-data" in operation.request_types
+        self.required = bool(services.request_body(operation).get("required"))
+        self.validator = self._validator()
+
+    def _validator(self) -> Validator | None:
+        content = self.services.request_body(self.operation).get("content", {}).get(JSON, {})
+        return (
+            self.services.schemas[self.operation.dialect].validator(content["schema"])
+            if "schema" in content
+            else None
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        call: Call = scope["call"]
+        if self.owned:
+            self.check_accept(call)
+            self.parameters.check_path(call.parameters)
+            call.parameters = {**call.parameters, **self.parameters.query(scope["query_string"])}
+        kind = self.check_content_type(call)
+        if self.multipart and kind.startswith(b"multipart/"):
+            self.body.check_length(call)
+        else:
+            call.body = await self.body.read(call)
+            call.watch()
+            if self.operation.request_types and not self.multipart:
+                self.check_json(call)
+        await self.next_app(scope, receive, send)
+
+    def check_accept(self, call: Call) -> None:
+        """Raise NotAcceptable unless the caller takes one of the types that the operation answers with."""
+        accept = call.header(b"accept")
+        if accept and not accepts(accept, self.operation.response_types):
+            raise NotAcceptable(f"this operation answers with {' or '.join(self.operation.response_types)}")
+
+    def check_content_type(self, call: Call) -> bytes:
+        """The body's media type, once it is known to be one that the operation takes.
+
+        Raises:
+            UnsupportedMedia: another type, charset or encoding.
+        """
+        kind, charset = media_type(call.header(b"content-type") or b"")
+        expected = self.operation.request_types
+        if (call.header(b"content-encoding") or b"identity") != b"identity":
+            raise UnsupportedMedia("compressed bodies are not taken: send it without Content-Encoding")
+        if not expected or (not kind and not self.multipart):
+            return kind
+        if not any(kind == name.encode() or (name == JSON and kind.endswith(b"+json")) for name in expected):
+            raise UnsupportedMedia(f"content type must be {' or '.join(expected)}")
+        if JSON in expected and charset not in (b"", b"utf-8", b"utf8"):
+            raise UnsupportedMedia("JSON is sent as UTF-8")
+        return kind
+
+    def check_json(self, call: Call) -> None:
+        """Parse and judge a JSON body.
+
+        Raises:
+            BadRequest: it is no JSON, or breaks the schema, where the spec judges.
+        """
+        if not call.body:
+            if self.required:
+                raise BadRequest("the body must not be empty")
+            return
+        call.payload = payload = parse(call.body)
+        if self.validator is not None and not self.validator.is_valid(payload):
+            self.violated(call, payload)
+        if self.operation.metered:
+            self.check_read_fields(payload)
+
+    def violated(self, call: Call, payload: Any) -> None:
+        """Refuse a violation where the spec judges; else count it and let it pass."""
+        assert self.validator is not None
+        violation = self.validator.error(payload)
+        if self.enforce:
+            raise BadRequest(str(violation))
+        self.services.metrics.violated(self.operation.id, "request")
+        logger.warning(
+            "Request breaks the contract",
+            extra={
+                "operation": self.operation.id,
+                "violation": str(violation),
+                "request_id": call.request_id,
+            },
+        )
+
+    def check_read_fields(self, payload: Any) -> None:
+        """Refuse a wrong type in a member that limits and prices go by."""
+        if not isinstance(payload, dict):
+            raise BadRequest("the body must be a JSON object")
+        for name, (kind, said) in READ_FIELDS.items():
+            value = payload.get(name)
+            if value is not None and (
+                not isinstance(value, kind) or (kind is int and isinstance(value, bool))
+            ):
+                raise BadRequest(f"/{name}: must be {said}")
+
+
+class _API(OperationAPI):
+    def make(self, operation: Operation) -> ASGIApp:
+        return _RequestValidation(self.next_app, operation, self.services)
+
+
+class RequestValidation(OperationMiddleware, RequestValidationMiddleware):
+    """Reads the body once, judges it, and leaves `body` and `payload` in the `Call`."""
+
+    api_cls = _API
