@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
-from gateway.store.migrate import StoreError, migrate
+from gateway.store.migrate import StoreError, upgrade
 from gateway.store.statements import Statements
 from gateway.store.writer import Batch, Session, Waiter, Writer
 
@@ -42,7 +42,11 @@ class Store:
 
     def __init__(self, url: str, snapshots: Path | None = None) -> None:
         self.engine = _engine(url)
-        migrate(self.engine, snapshots)
+        try:
+            upgrade(self.engine, snapshots)
+        except BaseException:
+            self.engine.dispose()
+            raise
         self.statements = Statements(self.engine.dialect)
         self.writer = Writer(self.engine)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
@@ -66,7 +70,7 @@ class Store:
         """Write an item that is in no hurry: it goes with the next commit, some milliseconds on at most."""
         self.writer.post(batch, item, waiter)
 
-    def write(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> "asyncio.Future[T]":
+    def write(self, function: Callable[..., T], /, *args: Any) -> "asyncio.Future[T]":
         """Call `function(session, …)` in the writer's transaction; await what it returns.
 
         It may be called twice (when another write of the group failed), so it must do nothing but write.
@@ -74,12 +78,12 @@ class Store:
         Raises:
             ServiceUnavailable: too much is waiting.
         """
-        return self.batch(_each, functools.partial(function, *args, **kwargs))
+        return self.batch(_each, (function, args))
 
-    def write_now(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def write_now(self, function: Callable[..., T], /, *args: Any) -> T:
         """The same for commands and for start-up: wait right here."""
         future: Future[T] = Future()
-        self.writer.submit(_each, functools.partial(function, *args, **kwargs), future)
+        self.writer.submit(_each, (function, args), future)
         return future.result()
 
     async def read(self, function: Callable[..., T], /, *args: Any) -> T:
@@ -140,8 +144,8 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _each(session: Session, functions: list[Callable[[Session], Any]]) -> list[Any]:
-    return [function(session) for function in functions]
+def _each(session: Session, calls: list[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+    return [function(session, *args) for function, args in calls]
 
 
 def _nothing(_session: Session) -> None:

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from alembic.script.revision import ResolutionError
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
 SCRIPTS = Path(__file__).with_name("migrations")
@@ -22,7 +22,7 @@ class StoreError(Exception):
     """The database cannot be used; the message is for the operator."""
 
 
-def migrate(engine: Engine, snapshots: Path | None = None) -> None:
+def upgrade(engine: Engine, snapshots: Path | None = None) -> None:
     """Apply the migrations that are missing, all or none.
 
     Args:
@@ -61,7 +61,7 @@ def _current(connection: Connection) -> str | None:
 def _refuse_newer(script: ScriptDirectory, current: str | None) -> None:
     try:
         script.get_revision(current or "base")
-    except ResolutionError as unknown:
+    except CommandError as unknown:
         raise StoreError(
             f"the database has schema {current}, which this version does not know: it was written by a newer"
             " version. Run that one, or restore the snapshot that was taken before the upgrade"

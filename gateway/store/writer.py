@@ -29,7 +29,7 @@ LONGEST_QUEUE = 10_000
 """Operations that may wait; beyond it the database is plainly too slow and callers are told to come again."""
 
 LARGEST_GROUP = 256
-"""Operations in one transaction."""
+"""Operations that are waited for in one transaction; what was posted comes along."""
 
 RETRY_AFTER = 1.0
 """Seconds until posted writes are tried again after the database failed as a whole."""
@@ -169,9 +169,7 @@ class Writer:
                 operation = self._queue.get_nowait()
         except Empty:
             pass
-        group.extend(self._posted.popleft() for _ in range(min(len(self._posted), LARGEST_GROUP)))
-        if self._posted:
-            self._queue.put(None)
+        group.extend(self._posted.popleft() for _ in range(len(self._posted)))
         return group
 
     def _write(self, group: list[Operation]) -> None:
@@ -265,7 +263,9 @@ class Writer:
                 self._disconnect()
 
     def _disconnect(self) -> None:
+        """Let go of the connection, for good: it may be broken, or in the middle of a transaction."""
         if self._session is not None:
+            self._session.cursor.close()
             self._session.connection.invalidate()
             self._session.connection.close()
             self._session = None

@@ -157,3 +157,4 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_usage_daily_key_id_day", "usage_daily", ["key_id", "day"], unique=False)
+    op.execute("INSERT INTO revisions (name, value) VALUES ('keys', 0)")

@@ -1,0 +1,196 @@
+import asyncio
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from shutil import copytree
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import text
+
+from gateway.errors import ServiceUnavailable
+from gateway.store import Store, StoreError, migrate
+from gateway.store.tables import booked_batches, metadata
+
+
+def insert(session, name):
+    session.connection.execute(booked_batches.insert().values(batch_id=name, booked_at=1))
+    return name
+
+
+async def eventually(store, expected):
+    for _ in range(200):
+        found = await store.read(names)
+        if found == expected:
+            return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"{found}, not {expected}")
+
+
+def names(connection):
+    return sorted(connection.execute(text("SELECT batch_id FROM booked_batches")).scalars())
+
+
+async def test_the_migrations_make_exactly_the_tables(store):
+    def differences(connection):
+        return compare_metadata(MigrationContext.configure(connection), metadata)
+
+    assert await store.read(differences) == []
+
+
+async def test_writes_that_wait_together_share_a_commit(store):
+    await store.flush()
+    before = store.writer.commits
+    results = await asyncio.gather(*(store.write(insert, f"b{number:03}") for number in range(100)))
+    assert results == [f"b{number:03}" for number in range(100)]
+    assert store.writer.commits - before <= 5
+    assert await store.read(names) == results
+
+
+async def test_one_failure_harms_none_of_its_group(store):
+    await store.write(insert, "b5")
+    results = await asyncio.gather(
+        *(store.write(insert, f"b{number}") for number in range(10)), return_exceptions=True
+    )
+    failed = [number for number, result in enumerate(results) if isinstance(result, Exception)]
+    assert failed == [5]
+    assert await store.read(names) == [f"b{number}" for number in range(10)]
+
+
+async def test_items_of_a_batch_are_written_at_once(store):
+    calls = []
+
+    def batch(session, items):
+        calls.append(len(items))
+        return [insert(session, item) for item in items]
+
+    await asyncio.gather(*(store.batch(batch, f"b{number:02}") for number in range(20)))
+    assert sum(calls) == 20
+    assert max(calls) > 10
+
+
+async def test_a_posted_write_is_done_without_anybody_waiting(store):
+    store.post(lambda session, items: [insert(session, item) for item in items], "quiet")
+    await eventually(store, ["quiet"])
+
+
+async def test_flush_waits_for_what_is_posted(store):
+    for number in range(600):
+        store.post(lambda session, items: [insert(session, item) for item in items], f"b{number:03}")
+    await store.flush()
+    assert len(await store.read(names)) == 600
+
+
+async def test_closing_writes_all_that_waits(database_url):
+    store = Store(database_url)
+    futures = [store.write(insert, f"b{number}") for number in range(5)]
+    store.post(lambda session, items: [insert(session, item) for item in items], "posted")
+    await store.close()
+    assert await asyncio.gather(*futures) == [f"b{number}" for number in range(5)]
+    with pytest.raises(ServiceUnavailable):
+        store.write(insert, "late")
+    again = Store(database_url)
+    assert len(await again.read(names)) == 6
+    await again.close()
+
+
+async def test_a_caller_who_left_does_not_undo_the_write(store):
+    future = store.write(insert, "left")
+    future.cancel()
+    await store.flush()
+    assert await store.read(names) == ["left"]
+
+
+async def test_a_database_that_fails_as_a_whole_is_said_and_posts_are_kept(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/gateway.db")
+    blocker = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+    store.writer._connect().cursor.execute("PRAGMA busy_timeout=50")
+    blocker.execute("BEGIN IMMEDIATE")
+    store.post(lambda session, items: [insert(session, item) for item in items], "kept")
+    with pytest.raises(ServiceUnavailable, match="cannot be written"):
+        await store.write(insert, "told")
+    blocker.execute("ROLLBACK")
+    await eventually(store, ["kept"])
+    assert store.writer.failures == 1
+    await store.close()
+    blocker.close()
+
+
+async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.LONGEST_QUEUE", 3)
+    gate = threading.Event()
+    held = store.write(lambda session: gate.wait(10))
+    await asyncio.sleep(0.05)
+    waiting = [store.write(insert, f"b{number}") for number in range(3)]
+    with pytest.raises(ServiceUnavailable, match="cannot keep up"):
+        store.write(insert, "b3")
+    assert store.writer.queued == 3
+    gate.set()
+    await asyncio.gather(held, *waiting)
+    assert store.writer.queued == 0
+
+
+def test_a_newer_schema_is_refused_with_a_clear_message(database_url):
+    store = Store(database_url)
+    store.write_now(
+        lambda session: session.connection.execute(text("UPDATE alembic_version SET version_num='9'"))
+    )
+    store.close_now()
+    with pytest.raises(StoreError, match="newer version"):
+        Store(database_url)
+
+
+def test_a_schema_in_use_is_copied_before_it_is_changed(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    Store(url, tmp_path / "snapshots").close_now()
+    assert not (tmp_path / "snapshots").exists()  # a new database holds nothing to lose
+    steps = tmp_path / "migrations"
+    copytree(migrate.SCRIPTS, steps)
+    (steps / "versions" / "0002_more.py").write_text(
+        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
+    )
+    monkeypatch.setattr(migrate, "SCRIPTS", steps)
+    store = Store(url, tmp_path / "snapshots")
+    store.write_now(insert, "after")
+    assert store.read_now(lambda c: c.execute(text("SELECT count(*) FROM more")).scalar()) == 0
+    store.close_now()
+    (snapshot,) = (tmp_path / "snapshots").iterdir()
+    assert snapshot.stat().st_mode & 0o777 == 0o600
+    with sqlite3.connect(snapshot) as copy:
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+    copy.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    Store(url).close_now()
+    steps = tmp_path / "migrations"
+    copytree(migrate.SCRIPTS, steps)
+    (steps / "versions" / "0002_bad.py").write_text(
+        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+        "def upgrade():\n    op.execute('CREATE TABLE half (id INTEGER)')\n    op.execute('NONSENSE')\n"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "SCRIPTS", steps)
+        with pytest.raises(Exception, match="NONSENSE"):
+            Store(url)
+    store = Store(url)
+    tables = store.read_now(lambda c: c.execute(text("SELECT name FROM sqlite_master")).scalars().all())
+    assert "half" not in tables
+    store.close_now()
+
+
+def test_processes_that_start_together_migrate_once(tmp_path, database_url):
+    script = textwrap.dedent(
+        """
+        import sys
+        from gateway.store import Store
+        Store(sys.argv[1]).close_now()
+        """
+    )
+    started = [subprocess.Popen([sys.executable, "-c", script, database_url]) for _ in range(3)]
+    assert [process.wait(60) for process in started] == [0, 0, 0]
