@@ -4,11 +4,11 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from bench import nginx
+from bench import nginx, peers
 from bench.load.http import exchange
 from bench.options import Options
 from bench.payloads import API_VERSION
@@ -144,11 +144,27 @@ def _start_gateway(bench: Bench) -> tuple[Server, list[Target]]:
     return server, [native, Target("gateway /api/v1", create, stream, native.headers, server)]
 
 
+def _start_litellm(bench: Bench) -> tuple[Server, list[Target]]:
+    port = free_port()
+    command = peers.litellm_command(bench.folder, port, bench.upstream, _UPSTREAM_KEY)
+    server = _server(bench, "litellm", command, port, "/health/liveliness")
+    return server, [_native("litellm", f"http://127.0.0.1:{port}", server, peers.LITELLM_KEY)]
+
+
+def _start_portkey(bench: Bench) -> tuple[Server, list[Target]]:
+    port = free_port()
+    server = _server(bench, "portkey", peers.portkey_command(port), port, "/")
+    target = _native("portkey", f"http://127.0.0.1:{port}", server, _UPSTREAM_KEY)
+    return server, [replace(target, headers={**target.headers, **peers.portkey_headers(bench.upstream)})]
+
+
 STARTERS: dict[str, Starter] = {
     "nginx": _start_nginx,
     "plain": _start_plain,
     "hello": _start_hello,
     "gateway": _start_gateway,
+    "litellm": _start_litellm,
+    "portkey": _start_portkey,
 }
 
 
