@@ -8,7 +8,10 @@ from sandbox.multipart import FORM_LIMIT
 from sandbox.routing import Handler
 
 _SSE = "text/event-stream"
-_BINARY = b"sandbox\n"
+_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+"""A short stream, and one that ends: the spec has no examples of events."""
+_BINARY = b"PK\5\6" + bytes(18)
+"""An empty zip archive, which also does for any other download."""
 
 
 def handler_for(contract: Contract, operation: Operation) -> Handler:
@@ -32,31 +35,16 @@ def _response(contract: Contract, operation: Operation) -> Response:
     media_type = next(iter(content), None)
     if media_type is None:
         return Response(b"", int(status))
-    example = _example(contract, content[media_type])
     kind = media_type.encode()
     if media_type == _SSE:
-        return Response(_events(example), int(status), kind + b"; charset=utf-8")
+        return Response([_PING], int(status), kind + b"; charset=utf-8")
+    example = _example(contract, content[media_type])
     if media_type.endswith("json"):
         return Response(dump({} if example is None else example), int(status), kind)
-    if media_type.endswith("jsonl"):
-        lines = example if isinstance(example, list) else [] if example is None else [example]
-        return Response(b"".join(dump(line) + b"\n" for line in lines), int(status), kind)
     return Response(example.encode() if isinstance(example, str) else _BINARY, int(status), kind)
 
 
-def _events(example: Any) -> list[bytes]:
-    """A short stream that ends: the example, if the spec has one, and a ping."""
-    events = [] if example is None else example if isinstance(example, list) else [example]
-    return [
-        b"event: %s\ndata: %s\n\n" % (event["type"].encode(), dump(event))
-        for event in [*events, {"type": "ping"}]
-    ]
-
-
 def _example(contract: Contract, media: dict[str, Any]) -> Any:
-    """The first named example of a media type, else the one that its schema carries."""
-    for example in media.get("examples", {}).values():
-        return contract.resolve(example)["value"]
-    if "example" in media:
-        return media["example"]
-    return contract.resolve(media.get("schema", {})).get("example")
+    """The first named example of a media type; None when it has none."""
+    example = next(iter(media.get("examples", {}).values()), None)
+    return None if example is None else contract.resolve(example)["value"]

@@ -22,11 +22,11 @@ MESSAGE_LIMIT = 32 * 1024**2
 BATCH_LIMIT = 256 * 1024**2
 
 
-class CallerLeft(Exception):  # noqa: N818 - what happened, not a fault of ours
+class CallerLeft(Exception):
     """The caller hung up before the whole answer was sent."""
 
 
-class Cut(Exception):  # noqa: N818 - asked for by a scenario
+class Cut(Exception):
     """The answer is to break off here, its connection closed."""
 
 

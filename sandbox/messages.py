@@ -15,6 +15,7 @@ from sandbox.prompt_cache import InputUsage, PromptCache
 from sandbox.prompts import Body, segments, walk
 from sandbox.scenarios import Scenarios
 from sandbox.stream import events
+from sandbox.threads import Threads
 
 _SSE = b"text/event-stream; charset=utf-8"
 
@@ -42,13 +43,16 @@ class Messages:
         self._limits = limits
         self._ids = ids
         self._cache = PromptCache()
+        self._threads = Threads()
 
     async def create(self, request: Request) -> Response:
         """POST /v1/messages: JSON, or a stream when `stream` is true."""
         body = await request.json()
         self._check_create(body)
         scenario = self._scenarios.of_model(body["model"])
+        body = self._threads.resume(body, request.headers.get(b"anthropic-beta", b"").decode("latin-1"))
         message = self.answer(body, version=_version(request), ending=scenario.ending)
+        self._threads.hold(body, message, request.size)
         streamed = body.get("stream")
         response = Response(events(message), content_type=_SSE) if streamed else ok(message)
         return await scenario.play(request, response)

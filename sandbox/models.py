@@ -67,15 +67,16 @@ class Models:
 def _model(entry: dict[str, Any]) -> Model:
     thinking = entry.get("thinking", True)
     max_tokens = entry.get("max_tokens", 128_000)
-    lifecycle = entry.get("lifecycle", "active")
+    retires_at = entry.get("retires_at")
+    lifecycle = entry.get("lifecycle", "deprecated" if retires_at else "active")
     info = {
         "type": "model",
         "id": entry["id"],
         "display_name": entry["display_name"],
-        "created_at": entry.get("created_at", _UNKNOWN_DATE) + "T00:00:00Z",
+        "created_at": _midnight(entry.get("created_at", _UNKNOWN_DATE)),
         "lifecycle": lifecycle,
-        "deprecated_at": None if lifecycle == "active" else _UNKNOWN_DATE + "T00:00:00Z",
-        "retires_at": None,
+        "deprecated_at": None if lifecycle == "active" else _midnight(_UNKNOWN_DATE),
+        "retires_at": retires_at and _midnight(retires_at),
         "line": entry["line"],
         "max_input_tokens": 200_000,
         "max_tokens": max_tokens,
@@ -89,6 +90,10 @@ def _model(entry: dict[str, Any]) -> Model:
         thinking,
         info,
     )
+
+
+def _midnight(date: str) -> str:
+    return f"{date}T00:00:00Z"
 
 
 def _capabilities(*, thinking: bool) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The two ways in which Anthropic pages a list: by the ids of its ends, and by an opaque token."""
 
 import base64
-import binascii
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,8 +83,11 @@ def _encode(last_id: str) -> str:
 def _decode(token: str) -> str:
     encoded = token.removeprefix("page_")
     try:
-        if encoded == token:
-            raise invalid("page: invalid page token")
-        return base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        raise invalid("page: invalid page token") from None
+        last_id = base64.b64decode(
+            encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True
+        ).decode()
+    except ValueError:
+        last_id = ""
+    if encoded == token or not last_id:
+        raise invalid("page: invalid page token")
+    return last_id

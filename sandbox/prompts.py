@@ -57,14 +57,19 @@ def tokens_of(text: str | bytes) -> int:
 
 
 def last_text(body: Body) -> str:
-    """What the last message says, its text blocks joined."""
-    content = body["messages"][-1]["content"]
-    return "\n".join(block["text"] for block in blocks(content) if block.get("type") == "text")
+    """What the user said last, its text blocks joined."""
+    return "\n".join(block["text"] for block in _last_said(body) if block.get("type") == "text")
 
 
 def tool_results(body: Body) -> list[Block]:
-    """The tool results in the last message."""
-    return [block for block in blocks(body["messages"][-1]["content"]) if block.get("type") == "tool_result"]
+    """The tool results in what the user said last."""
+    return [block for block in _last_said(body) if block.get("type") == "tool_result"]
+
+
+def _last_said(body: Body) -> list[Block]:
+    """The last message's blocks; one of role `system`, which may follow the user's, is passed over."""
+    said = [message for message in body["messages"] if message["role"] != "system"]
+    return blocks(said[-1]["content"]) if said else []
 
 
 def walk(content: str | list[Block] | None) -> Iterator[Block]:

@@ -84,6 +84,8 @@ def tools_pair_up(case: Case) -> None:
     """Each tool use is answered in the next message, and each result answers a use in the one before."""
     open_ids: list[str] = []
     for index, message in enumerate(case.body["messages"]):
+        if message["role"] == "system":
+            continue
         content = blocks(message["content"])
         results = [block["tool_use_id"] for block in content if block.get("type") == "tool_result"]
         missing = [one for one in open_ids if one not in results]

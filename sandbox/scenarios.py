@@ -61,7 +61,7 @@ class Stage:
             return [body]
         return body if isinstance(body, list) else []
 
-    def sending(self, body: AsyncIterator[bytes]) -> Response:
+    def sending(self, body: bytes | list[bytes] | AsyncIterator[bytes]) -> Response:
         """The answer with its head as it was and another body."""
         return Response(body, self.response.status, self.response.content_type, self.response.headers)
 
@@ -131,16 +131,14 @@ async def overloaded_after_ping(stage: Stage) -> Response:
 
 async def overloaded_mid_stream(stage: Stage) -> Response:
     """Half of the stream, then an error event, and a regular end."""
-    stage.response.body = [*_first_half(stage.parts), _error_event(stage)]
-    return stage.response
+    return stage.sending([*_first_half(stage.parts), _error_event(stage)])
 
 
 async def unknown_event(stage: Stage) -> Response:
     """A stream with an event, and a field of an event, that no SDK knows yet."""
     first, *rest = stage.parts
     novelty = b'event: sandbox_novelty\ndata: {"type":"sandbox_novelty","unheard_of":{"nested":[1]}}\n\n'
-    stage.response.body = [first, novelty, *rest]
-    return stage.response
+    return stage.sending([first, novelty, *rest])
 
 
 async def bad_json(stage: Stage) -> Response:
