@@ -51,4 +51,4 @@ def documents_are_openapi(contract: Contract) -> Iterator[str]:
             yield f"{dialect}: openapi must be 3.0.3"
         for error in OpenAPIV30SpecValidator(joined.document).iter_errors():
             pointer = "".join(f"/{member}" for member in error.absolute_path)
-            yield f"{dialect} {pointer}: {error.message[:200]}"
+            yield f"{dialect} {pointer}: {error.message.splitlines()[0][:200]}"
