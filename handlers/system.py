@@ -1,6 +1,7 @@
 """The gateway's own operations: health, metrics, documentation. None of them costs anything."""
 
 import json
+from collections.abc import Mapping
 
 from gateway import __version__, metrics
 from gateway.call import Call
@@ -14,19 +15,17 @@ async def get_health(call: Call) -> Response:
     """Whether the gateway takes work."""
     services = call.services
     healthy = services.initialized and not services.draining
-    return _state(
-        healthy,
-        {
-            "status": "healthy" if healthy else "unhealthy",
-            "version": __version__,
-            "clients_initialized": services.initialized,
-        },
-    )
+    body = {
+        "status": "healthy" if healthy else "unhealthy",
+        "version": __version__,
+        "clients_initialized": services.initialized,
+    }
+    return _state(body, good=healthy)
 
 
 async def get_liveness(call: Call) -> Response:
     """The process answers."""
-    return _state(True, {"status": "alive"})
+    return _state({"status": "alive"})
 
 
 async def get_readiness(call: Call) -> Response:
@@ -35,9 +34,8 @@ async def get_readiness(call: Call) -> Response:
     checks = await services.checks()
     ready = all(checks.values()) and not services.draining
     upstream = "sandbox" if services.sandbox else "anthropic"
-    return _state(
-        ready, {"status": "ready" if ready else "not_ready", "upstream": upstream, "checks": checks}
-    )
+    body = {"status": "ready" if ready else "not_ready", "upstream": upstream, "checks": checks}
+    return _state(body, good=ready)
 
 
 async def get_metrics(call: Call) -> Response:
@@ -68,6 +66,6 @@ async def get_native_spec(call: Call) -> Response:
     return Response(200, [JSON_TYPE], call.services.documents["native"])
 
 
-def _state(good: bool, body: dict[str, object]) -> Response:
+def _state(body: Mapping[str, object], *, good: bool = True) -> Response:
     headers = [JSON_TYPE] if good else [JSON_TYPE, RETRY_AFTER]
     return Response(200 if good else 503, headers, json.dumps(body, separators=(",", ":")).encode())
