@@ -1,6 +1,7 @@
 """Batches point at their results with an absolute address: it has to be the gateway's.
 
-Followed as Anthropic writes it, the SDK would send the gateway's key to Anthropic's host and pass the gateway by.
+Followed as Anthropic writes it, the SDK would send the gateway's key to Anthropic's host and pass the gateway
+by.
 """
 
 import json

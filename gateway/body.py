@@ -104,7 +104,7 @@ class BodyReader:
 
 
 def media_type(content_type: bytes) -> tuple[bytes, bytes]:
-    """Media type and charset of a Content-Type value, both in lower case, empty where absent (RFC 9110 §8.3)."""
+    """Media type and charset of a Content-Type value, in lower case, empty where absent (RFC 9110 §8.3)."""
     kind, _, parameters = content_type.lower().partition(b";")
     charset = b""
     for parameter in parameters.split(b";"):

@@ -1,7 +1,7 @@
 """What the gateway knows of one request while it serves it.
 
-The outermost middleware makes a `Call`, every later part writes what it learns, and the log line, the metrics and the
-ledger are made from it when the last byte is out.
+The outermost middleware makes a `Call`, every later part writes what it learns, and the log line, the metrics
+and the ledger are made from it when the last byte is out.
 """
 
 import asyncio
@@ -42,8 +42,9 @@ class Call:
         operation: which operation of which spec; written by routing.
         key: who calls; written by security.
         parameters: path parameters, and the query's where the spec is closed.
-        body: the bytes that came; None for a body that is passed on as it comes.
-        payload: the same, parsed.
+        body: the bytes that came; empty also for a body that is passed on as it comes.
+        uploading: the body is a form, passed on as it comes.
+        payload: the body, parsed.
         model: the model that was asked for, then the one that answered.
         response: what the handler made.
         status: the status that was sent, in the end 499 when the caller left.
@@ -71,7 +72,8 @@ class Call:
     operation: Operation | None = None
     key: "Key | None" = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    body: bytes | None = None
+    body: bytes = b""
+    uploading: bool = False
     payload: Any = None
     model: str | None = None
     response: Any = None
@@ -119,9 +121,11 @@ class Call:
         return None
 
     def watch(self) -> None:
-        """From now on cancel the running task when the caller hangs up. The body must have been read to its end.
+        """From now on cancel the running task when the caller hangs up. The body must have been read to its
+        end.
 
-        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay one timer only.
+        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay one
+        timer only.
         """
         self._watch = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watcher)
 

@@ -1,4 +1,4 @@
-"""The files of `/docs`: our page and Swagger UI from its package, read once; the page asks no other host for anything."""
+"""The files of `/docs`: our page, and Swagger UI from its package. It asks no other host for anything."""
 
 from dataclasses import dataclass
 from importlib.resources import files

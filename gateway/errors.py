@@ -20,8 +20,9 @@
     ├── ServiceUnavailable      503  api_error
     └── GatewayTimeout          504  timeout_error
 
-`error_type` of the envelope is the SDK's exception class for the status; `error.type` of the native dialect is
-Anthropic's (https://docs.anthropic.com/en/api/errors). 405, 406 and 415 have no class in the SDK: they are bad requests.
+`error_type` of the envelope is the SDK's exception class for the status; `error.type` of the native dialect
+is Anthropic's (https://docs.anthropic.com/en/api/errors). 405, 406 and 415 have no class in the SDK: they are
+bad requests.
 """
 
 import json
@@ -260,7 +261,7 @@ class GatewayTimeout(GatewayError):
 
 
 def dialect_of(path: bytes) -> Dialect:
-    """The dialect that a raw request path belongs to: `/v1` speaks Anthropic's, all the rest the envelope's."""
+    """The dialect of a raw request path: `/v1` speaks Anthropic's, all the rest the envelope's."""
     return "native" if path.startswith(b"/v1/") or path == b"/v1" else "envelope"
 
 

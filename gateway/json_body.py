@@ -1,7 +1,7 @@
 """Read a JSON body so that it cannot mean one thing here and another upstream.
 
-Refused are: text that is not UTF-8, duplicate member names, lone surrogates, NaN, Infinity, and numbers that overflow
-(RFC 8259 §4, §6, §8.1, §8.2 call all of these unpredictable).
+Refused are: text that is not UTF-8, duplicate member names, lone surrogates, NaN, Infinity, and numbers that
+overflow (RFC 8259 §4, §6, §8.1, §8.2 call all of these unpredictable).
 """
 
 import marshal
@@ -27,7 +27,7 @@ def parse(raw: bytes) -> Any:
         value = jiter.from_json(raw, allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise BadRequest(f"the body is not valid JSON: {_reason(str(error))}") from None
-    # A number too large for a float becomes infinite. Looking for its bytes costs a tenth of walking the value.
+    # A number too large for a float becomes infinite. Its bytes are found far quicker than by a walk.
     packed = marshal.dumps(value)
     if any(infinity in packed for infinity in _INFINITIES) and _has_infinity(value):
         raise BadRequest("the body is not valid JSON: a number is out of range")

@@ -1,7 +1,8 @@
 """Logs: one JSON object a line, or plain text; never a secret, a prompt or an answer.
 
-The line of a request has a fixed list of members. What the libraries beneath would log at DEBUG holds whole bodies, so
-they stay above it whatever is asked for, and the message of an unforeseen exception is left out: it may quote its input.
+The line of a request has a fixed list of members. What the libraries beneath would log at DEBUG holds whole
+bodies, so they stay above it whatever is asked for, and the message of an unforeseen exception is left out:
+it may quote its input.
 """
 
 import asyncio
@@ -105,7 +106,7 @@ def configure(settings: Settings) -> None:
 
 
 class ResponseBroken(Exception):
-    """Raised to cut a connection whose answer cannot be ended properly; the caller must see that it is not whole."""
+    """Raised to cut a connection whose answer cannot be ended properly: the caller must see that."""
 
 
 def _no_broken_responses(record: logging.LogRecord) -> bool:
@@ -162,7 +163,8 @@ class RequestLog:
                 f"{name}={value}" for name, value in list(line.items())[7:] if value is not None
             )
             self._lines.append(
-                f"{line['timestamp']} {level:7} {call.method} {line['url']} {call.status} {line['process_time']} {members}"
+                f"{line['timestamp']} {level:7} {call.method} {line['url']} {call.status} "
+                f"{line['process_time']} {members}"
             )
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)

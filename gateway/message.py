@@ -11,7 +11,7 @@ _APPENDED = {"text_delta": "text", "thinking_delta": "thinking", "signature_delt
 
 
 class MessageAccumulator:
-    """Builds the final message (https://docs.anthropic.com/en/api/messages-streaming). Unknown events are left alone."""
+    """Builds the final message from its events; unknown events are left alone."""
 
     __slots__ = ("_content", "_message", "_parts")
 

@@ -8,8 +8,8 @@ from gateway.call import Call
 def public_origin(call: Call) -> str:
     """Scheme and host of the request, without a slash at the end.
 
-    `X-Forwarded-Proto`, `-Host` and `-Prefix` are believed from TRUSTED_PROXIES only; of several values the last one
-    counts, which the nearest proxy wrote.
+    `X-Forwarded-Proto`, `-Host` and `-Prefix` are believed from TRUSTED_PROXIES only; of several values the
+    last one counts, which the nearest proxy wrote.
     """
     scheme, host, prefix = call.scope["scheme"], _text(call.header(b"host")), ""
     if _from_trusted_proxy(call):

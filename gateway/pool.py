@@ -1,7 +1,7 @@
 """HTTP/1.1 connections to upstream: one long-lived aiohttp session, no redirects, no cookies, no decoding.
 
-Answers are handed on as the bytes that came. What the network does wrong becomes one of the SDK's connection errors, so
-that the SDK's retry rules apply to it.
+Answers are handed on as the bytes that came. What the network does wrong becomes one of the SDK's connection
+errors, so that the SDK's retry rules apply to it.
 """
 
 import io

@@ -44,7 +44,7 @@ RESPONSE_HEADERS = frozenset(
 """What of upstream's headers comes back on the native dialect, besides `anthropic-*`."""
 
 ENVELOPE_VERSION = "2023-06-01"
-"""The API version that the envelope speaks: later ones refuse temperature, top_p and top_k, which it accepts."""
+"""The API version that the envelope speaks: later ones refuse temperature, top_p and top_k."""
 
 EVENT_STREAM = b"text/event-stream"
 BYTES_PER_TOKEN = 4
@@ -82,22 +82,28 @@ def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
 Body = bytes | Upload | None
 
 
-async def send_native(call: Call, body: Body = None, **options: bool) -> Answer:
+async def send_native(call: Call, body: Body = None, *, streamed: bool = False, hold: bool = False) -> Answer:
     """Send a native call as it came."""
     operation = call.operation
     assert operation is not None
     upstream = call.services.upstream(operation)
     headers = native_headers(call, upstream.default_headers)
-    return await _send(call, upstream, Exchange(call.method, call.target, headers, **options), body)
+    return await _send(
+        call, upstream, Exchange(call.method, call.target, headers, streamed=streamed, hold=hold), body
+    )
 
 
-async def send_envelope(call: Call, method: str, target: str, body: Body = None, **options: Any) -> Answer:
+async def send_envelope(
+    call: Call, method: str, target: str, body: Body = None, *, streamed: bool = False, hold: bool = False
+) -> Answer:
     """Send an envelope call to the native operation that it stands for; it is tried again but for uploads."""
     assert call.operation is not None
     upstream = call.services.upstream(call.operation)
     headers = envelope_headers(call, upstream.default_headers)
     retries = 0 if isinstance(body, Upload) else call.services.settings.anthropic_max_retries
-    return await _send(call, upstream, Exchange(method, target, headers, retries=retries, **options), body)
+    return await _send(
+        call, upstream, Exchange(method, target, headers, retries=retries, streamed=streamed, hold=hold), body
+    )
 
 
 async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) -> Answer:

@@ -21,8 +21,8 @@ STREAM_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering
 class Response:
     """An answer that is whole. It is an ASGI application, as Connexion expects of a handler's result.
 
-    `data` is the parsed JSON that the contract speaks of (in the envelope: the member `data`), where it is known
-    already, so that validation need not parse the body again.
+    `data` is the parsed JSON that the contract speaks of (in the envelope: the member `data`), where it is
+    known already, so that validation need not parse the body again.
     """
 
     __slots__ = ("body", "data", "headers", "status")
@@ -47,9 +47,11 @@ class StreamResponse:
         status: HTTP status.
         headers: response headers.
         chunks: the body; closed in every case.
-        at_boundary: for event streams: whether the bytes sent so far end between two events. Where given, silence is
+        at_boundary: for event streams: whether the bytes sent so far end between two events. Where given,
+        silence is
             filled with comments at such places.
-        failure: what to send, as the last chunk, when the body breaks off; without it the connection is cut, as a
+        failure: what to send, as the last chunk, when the body breaks off; without it the connection is cut,
+        as a
             caller must be able to tell a whole body from a broken one.
     """
 
@@ -140,7 +142,7 @@ def error_response(call: Call, error: GatewayError) -> Response:
 
 
 def envelope(
-    call: Call, data: bytes, parsed: Any = None, *, status: int = 200, headers: Headers = []
+    call: Call, data: bytes, parsed: Any = None, *, status: int = 200, headers: Headers | None = None
 ) -> Response:
     """Wrap JSON bytes, unchanged, into the envelope's success object.
 
@@ -161,4 +163,4 @@ def envelope(
             upstream,
         )
     )
-    return Response(status, [JSON_TYPE, *headers], body, parsed)
+    return Response(status, [JSON_TYPE, *(headers or ())], body, parsed)

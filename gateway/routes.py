@@ -1,7 +1,7 @@
 """Find the operation of a request by its raw path, segment by segment.
 
-Matching is done on the path as it was sent: an encoded slash (`%2F`) inside an id stays inside its segment, so that the
-same bytes can travel on to upstream.
+Matching is done on the path as it was sent: an encoded slash (`%2F`) inside an id stays inside its segment,
+so that the same bytes can travel on to upstream.
 """
 
 import re
@@ -94,10 +94,12 @@ def path_parameters(names: Iterable[str], values: Iterable[bytes]) -> dict[str, 
 def check_target(path: bytes) -> None:
     """Refuse a request path that may mean something else to the next server.
 
-    Upstream's client resolves `..`, so `/v1/files/../organizations/x` would leave the scope that was checked for it.
+    Upstream's client resolves `..`, so `/v1/files/../organizations/x` would leave the scope that was checked
+    for it.
 
     Raises:
-        BadRequest: the path does not start with one `/`, has an empty segment, or has a segment that decodes to `.` or
+        BadRequest: the path does not start with one `/`, has an empty segment, or has a segment that decodes
+        to `.` or
             `..`, or to one with a backslash or a control character.
     """
     if not path.startswith(b"/"):

@@ -13,9 +13,7 @@ import uvloop
 
 from gateway import __version__
 from gateway.app import create_app
-from gateway.keys import KeyRing
 from gateway.logs import configure
-from gateway.prices import PriceTable
 from gateway.services import Services
 from gateway.settings import Settings
 
@@ -66,9 +64,7 @@ def run(settings: Settings) -> None:
 async def serve(settings: Settings) -> None:
     """Serve in the running loop until a signal says stop."""
     async with _upstream_url(settings) as upstream_url:
-        keys = KeyRing.open(settings)
-        prices = PriceTable.load(settings.config_dir / "prices.toml")
-        services = Services(settings, keys, prices, upstream_url)
+        services = Services(settings, upstream_url)
         config = uvicorn.Config(
             create_app(services),
             host=settings.host,
@@ -95,7 +91,7 @@ async def _upstream_url(settings: Settings) -> AsyncIterator[str | None]:
     if settings.upstream != "sandbox":
         yield None
         return
-    import sandbox
+    import sandbox  # noqa: PLC0415 - a program of its own, which only this setting needs
 
     async with sandbox.serve("127.0.0.1", 0) as url:
         logger.warning("Answers come from the embedded sandbox, not from Anthropic", extra={"sandbox": url})

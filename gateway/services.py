@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import openapi
@@ -10,19 +11,22 @@ from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
 from gateway.docs_page import load_assets
 from gateway.errors import Dialect, Headers, PermissionDenied
-from gateway.keys import KeyRing
+from gateway.keys import ADMIN_SCOPE, Budget, KeyRing, Limits, WrongKeys, admin_key
 from gateway.logs import RequestLog
 from gateway.metrics import Metrics
-from gateway.prices import PriceTable
+from gateway.prices import PriceTable, nanodollars
 from gateway.settings import Settings
+from gateway.store import Store
 from gateway.upstream import Upstream
 from openapi.validation import Schemas
 
 logger = logging.getLogger("gateway")
 
-ADMIN_SCOPE = "gateway:admin"
 DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
 OTHER = "other"
+LAST_WORDS_SECONDS = 2.0
+"""What streams get to send their last event when the shutdown grace is over."""
+
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 UNLISTED = Operation(
@@ -45,17 +49,20 @@ class Services:
 
     Args:
         settings: the operator's settings.
-        keys: who may call.
-        prices: which models are known, and what they cost.
-        upstream_url: where upstream is; the settings' address when None.
+        upstream_url: the embedded sandbox; the settings' address when None.
+
+    Raises:
+        gateway.store.StoreError: the database cannot be opened.
+        gateway.prices.PriceError: the operator's own prices cannot be read.
+        OSError: DATA_DIR cannot be written.
     """
 
-    def __init__(
-        self, settings: Settings, keys: KeyRing, prices: PriceTable, upstream_url: str | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, upstream_url: str | None = None) -> None:
         self.settings = settings
-        self.keys = keys
-        self.prices = prices
+        self.prices = PriceTable.load(settings.config_dir / "prices.toml")
+        self.store = open_store(settings)
+        self.keys = open_keys(settings, self.store)
+        self.wrong_keys = WrongKeys()
         self.sandbox = upstream_url is not None
         self.upstream_url = upstream_url or settings.anthropic_base_url or ANTHROPIC_URL
         self.bundles: Mapping[Dialect, dict[str, Any]] = {name: openapi.load(name) for name in DIALECTS}
@@ -74,6 +81,7 @@ class Services:
 
     async def start(self) -> None:
         """Open what needs the running loop."""
+        await self.keys.start()
         key = self.settings.anthropic_api_key
         secret = key.get_secret_value() if key else "sandbox"
         self._upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
@@ -89,6 +97,8 @@ class Services:
             if upstream is not None:
                 await upstream.close()
         self._upstream = self._admin_upstream = None
+        await self.keys.close()
+        await self.store.close()
         self.request_log.flush()
 
     async def checks(self) -> dict[str, bool]:
@@ -131,13 +141,54 @@ class Services:
         """Refuse new work, wait for what runs, and end what has not finished after `grace` seconds."""
         self.draining = True
         self.metrics.ready.set(0)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + grace
-        while self.calls and loop.time() < deadline:
-            await asyncio.sleep(0.05)
-        if self.calls:
-            logger.warning("Shutdown grace is over", extra={"running": len(self.calls)})
-        for call in list(self.calls):
-            call.stop()
-        while self.calls and loop.time() < deadline + 2:
-            await asyncio.sleep(0.01)
+        tasks = [call.task for call in self.calls if call.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        running = [call for call in self.calls if call.task is not None]
+        if running:
+            logger.warning("Shutdown grace is over", extra={"running": len(running)})
+            for call in running:
+                call.stop()
+            await asyncio.wait(
+                [call.task for call in running if call.task is not None], timeout=LAST_WORDS_SECONDS
+            )
+
+
+def open_store(settings: Settings) -> Store:
+    """The database that the settings name, its schema brought up to date.
+
+    Raises:
+        gateway.store.StoreError: it cannot be opened, or its schema is newer than this version.
+        OSError: DATA_DIR cannot be written.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+    else:
+        url = f"sqlite:///{settings.data_dir.resolve() / 'gateway.db'}"
+    return Store(url, settings.data_dir / "snapshots")
+
+
+def open_keys(settings: Settings, store: Store) -> KeyRing:
+    """All keys, and the admin key: the settings' own, or the one in DATA_DIR, made at first start."""
+    admin: str | Path
+    if settings.gateway_admin_key is not None:
+        admin = settings.gateway_admin_key.get_secret_value()
+    else:
+        admin, made = admin_key(settings.data_dir)
+        logger.info(
+            "An admin key was made" if made else "The admin key is in its file", extra={"path": str(admin)}
+        )
+    limits = Limits(
+        settings.default_requests_per_minute,
+        settings.default_input_tokens_per_minute,
+        settings.default_output_tokens_per_minute,
+        settings.default_concurrency,
+    )
+    budget = Budget(
+        *(
+            None if usd is None else nanodollars(usd)
+            for usd in (settings.default_usd_per_day, settings.default_usd_per_month)
+        )
+    )
+    return KeyRing(store, admin, limits, budget)

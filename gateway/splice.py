@@ -1,7 +1,7 @@
 """Change single members of a JSON text and leave every other byte as it was.
 
-The envelope accepts a few shapes that Anthropic does not (docs/adr/0003); only these are rewritten, because bodies may
-hold blocks that are bound to their exact bytes.
+The envelope accepts a few shapes that Anthropic does not (docs/adr/0003); only these are rewritten, because
+bodies may hold blocks that are bound to their exact bytes.
 """
 
 import json

@@ -59,16 +59,14 @@ def parse_event(event: bytes) -> dict[str, Any] | None:
 def error_event(error_type: str, message: str, request_id: str) -> bytes:
     """The native dialect's `error` event."""
     body = {"type": "error", "error": {"type": error_type, "message": message}, "request_id": request_id}
-    return (
-        b"event: error\ndata: %b\n\n" % json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    )
+    return b"event: error\ndata: %b\n\n" % _dumps(body)
 
 
 class StreamMeter(Protocol):
     """Passes a message stream on and learns what it costs.
 
-    `usage` is None until the stream told it; `finished` says whether the stream reached its last event; `error_type`
-    names the error that an `error` event told; `delta_bytes` counts the content that went by.
+    `usage` is None until the stream told it; `finished` says whether the stream reached its last event;
+    `error_type` names the error that an `error` event told; `delta_bytes` counts the content that went by.
     """
 
     finished: bool
@@ -88,8 +86,8 @@ class StreamMeter(Protocol):
 class Meter:
     """Reads usage from a native stream while its bytes pass by.
 
-    Only `message_start`, `message_delta`, `message_stop` and `error` are parsed; parsing each event would cost four
-    times as much.
+    Only `message_start`, `message_delta`, `message_stop` and `error` are parsed; parsing each event would
+    cost four times as much.
     """
 
     __slots__ = ("_splitter", "delta_bytes", "error_type", "finished", "model", "usage")
@@ -130,16 +128,17 @@ class Meter:
 
 
 _DELTA_FRAME = len(
-    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}'
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":""}}'
 )
 
 
 class EnvelopeStream:
     """Says a native stream again as the envelope does.
 
-    Each of Anthropic's events becomes a frame without an `event:` line, so that a browser's `onmessage` sees all of
-    them, with an `id:`; a text delta is followed by a `text` frame; `message_stop` gains the whole message; an `error`
-    gains the request id.
+    Each of Anthropic's events becomes a frame without an `event:` line, so that a browser's `onmessage` sees
+    all of them, with an `id:`; a text delta is followed by a `text` frame; `message_stop` gains the whole
+    message; an `error` gains the request id.
 
     Args:
         request_id: the gateway's id of the request.
@@ -189,7 +188,7 @@ class EnvelopeStream:
         data = event_data(event)
         if not data:
             return []
-        payload = parse_event(event)
+        payload = parse_event(event) or {}
         match payload:
             case {"type": "content_block_delta", "delta": {"type": kind} as delta}:
                 self._accumulator.add(payload)
@@ -206,7 +205,7 @@ class EnvelopeStream:
                 self.error_type = error.get("type") if isinstance(error, dict) else None
                 self.finished = True
                 return [self._frame(_dumps({**payload, "request_id": self.request_id}))]
-            case dict():
+            case _:
                 self._accumulator.add(payload)
         return [self._frame(data)]
 

@@ -55,7 +55,8 @@ def form_upload(call: Call) -> Upload:
 
 
 class FormReader:
-    """Checks a multipart body against the spec while it goes by: its form, and that files are where files belong.
+    """Checks a multipart body against the spec while it goes by: its form, and that files are where files
+    belong.
 
     Args:
         content_type: the request's Content-Type with its boundary.

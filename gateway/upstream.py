@@ -1,8 +1,8 @@
 """Calls to Anthropic: the SDK's own client with a lean pool under it.
 
-The SDK builds the default headers, decides about retries and names the errors. Its `middleware=` hook runs once an
-attempt, and there the request is sent from `gateway.pool`: the caller's bytes go out as they came, and upstream's bytes
-come back as they are (docs/adr/0003).
+The SDK builds the default headers, decides about retries and names the errors. Its `middleware=` hook runs
+once an attempt, and there the request is sent from `gateway.pool`: the caller's bytes go out as they came,
+and upstream's bytes come back as they are (docs/adr/0003).
 """
 
 import asyncio
@@ -36,8 +36,9 @@ RETRIED = frozenset({408, 409, 429})
 class Exchange:
     """One request to upstream, through all its attempts.
 
-    `target` is the raw path and query. With `streamed`, ANTHROPIC_TIMEOUT bounds the silence instead of the whole call;
-    with `hold`, the status waits for the stream's first event, so that an error there becomes a real status.
+    `target` is the raw path and query. With `streamed`, ANTHROPIC_TIMEOUT bounds the silence instead of the
+    whole call; with `hold`, the status waits for the stream's first event, so that an error there becomes a
+    real status.
     """
 
     method: str
@@ -91,14 +92,15 @@ class Upstream:
         """Send a request; answers of any status come back, but for those that are the operator's concern.
 
         Raises:
-            BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our own credential.
-            GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
+            BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our own
+            credential. GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
         """
         token = _exchange.set(exchange)
         try:
-            answer: Answer = await self._client.post(  # type: ignore[assignment]
+            result: Any = await self._client.post(
                 exchange.target, cast_to=httpx2.Response, options={"max_retries": exchange.retries}
             )
+            answer: Answer = result  # what `_Attempts` gave: the SDK hands it on as it is
         except APIConnectionError as error:
             raise connection_failure(error) from error
         finally:
@@ -118,7 +120,7 @@ class Upstream:
         return answer
 
     async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
-        """One attempt of an exchange; what may be tried again is raised as the SDK's own error while tries are left."""
+        """One attempt; what may be tried again is raised as the SDK's own error while tries are left."""
         answer: Answer = await self._pool.send(
             exchange.method,
             exchange.target,

@@ -1,1 +1,1 @@
-"""One small function an operation, named like its operationId: the call in, the gateway asked, the answer out."""
+"""One small function an operation, named like its operationId: the call in, the answer out."""

@@ -2,8 +2,8 @@
 
 Record              outermost, for only there is the final status known
 CORS                answers preflights, which carry no key; only where CORS_ORIGINS is set
-Errors              speaks for all that follows: what is raised further in becomes an answer in the path's dialect
-Admission           refuses before anything is looked up: shutdown, ambiguous paths
+Errors              speaks for all that follows: what is raised further in becomes an answer in the path's
+dialect Admission           refuses before anything is looked up: shutdown, ambiguous paths
 Routing             which operation; 404 and 405
 Security            which key, and whether it has the scope; before the body is read
 RequestValidation   reads the body once, judges parameters and body

@@ -1,4 +1,4 @@
-"""What is refused before anything is looked up: new work while the gateway stops, and paths that may mean two things."""
+"""What is refused before anything is looked up: new work while the gateway stops, and ambiguous paths."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

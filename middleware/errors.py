@@ -1,4 +1,4 @@
-"""Whatever is raised further in becomes an answer in the dialect of the path; nothing of a crash leaves the server."""
+"""What is raised further in becomes an answer in the path's dialect; nothing of a crash leaves the server."""
 
 import logging
 
@@ -40,7 +40,7 @@ class Errors(ExceptionMiddleware):
 
 
 def as_gateway_error(error: Exception, call: Call) -> GatewayError:
-    """Our own errors as they are, those of the frameworks by their status, all else as a 500 that tells nothing."""
+    """Our own errors as they are, the frameworks' by their status, all else as a 500 that tells nothing."""
     match error:
         case GatewayError():
             return error

@@ -49,7 +49,7 @@ class _API(OperationAPI):
 
 
 class Handlers(OperationMiddleware):
-    """The application in the middle: the handler's result is left in the `Call` for the response layer to check and send."""
+    """The application itself: a handler's result is left in the `Call`; the response layer sends it."""
 
     api_cls = _API
 

@@ -1,4 +1,4 @@
-"""The part that our Connexion middlewares share: one object an operation, made at start, found by one look-up."""
+"""What our Connexion middlewares share: one object an operation, made at start, found by one look-up."""
 
 from typing import Any
 
@@ -40,8 +40,8 @@ class OperationMiddleware(RoutedMiddleware[OperationAPI]):
     def add_api(self, specification: Specification, **kwargs: Any) -> OperationAPI:
         """Connexion's hook: called once for each spec."""
         kwargs.pop("name", None)
-        api = super().add_api(specification, **kwargs)
-        self.by_id.update(api.operations)  # type: ignore[arg-type]
+        api: OperationAPI = super().add_api(specification, **kwargs)
+        self.by_id.update(api.operations)
         self.by_id[kwargs["services"].unlisted.id] = api.make(kwargs["services"].unlisted)
         return api
 

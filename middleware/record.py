@@ -9,7 +9,7 @@ from gateway.services import Services
 
 
 class Record:
-    """Makes the `Call`, gives the answer its `X-Request-ID`, and closes the books when the last byte is out."""
+    """Makes the `Call`, gives the answer its `X-Request-ID`, closes the books when the last byte is out."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app

@@ -1,7 +1,7 @@
 """Read and judge what a caller sends: Connexion's request validation with everything compiled at start.
 
-On the envelope the spec judges and every violation is a 400. On the native dialect upstream judges: a violation is
-counted and logged by its place, and the bytes go on, unless NATIVE_VALIDATION=enforce.
+On the envelope the spec judges and every violation is a 400. On the native dialect upstream judges: a
+violation is counted and logged by its place, and the bytes go on, unless NATIVE_VALIDATION=enforce.
 """
 
 import logging
@@ -64,6 +64,7 @@ class _RequestValidation:
         kind = self.check_content_type(call)
         if self.multipart and kind.startswith(b"multipart/"):
             self.body.check_length(call)
+            call.uploading = True
         else:
             call.body = await self.body.read(call)
             call.watch()

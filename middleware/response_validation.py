@@ -1,7 +1,8 @@
-"""Judge what the gateway answers, then send it: Connexion's response validation with everything compiled at start.
+"""Judge what the gateway answers, then send it: Connexion's response validation with everything compiled at
+start.
 
-A paid answer is never thrown away: a violation is counted and logged by its place, and the answer delivered, unless
-RESPONSE_VALIDATION=enforce, which is for tests. Streams are passed on unread.
+A paid answer is never thrown away: a violation is counted and logged by its place, and the answer delivered,
+unless RESPONSE_VALIDATION=enforce, which is for tests. Streams are passed on unread.
 """
 
 import logging
@@ -25,7 +26,7 @@ JSON = "application/json"
 
 
 class _ResponseValidation:
-    """The answers of one operation. `judged` is the member that a parsed answer stands for: `data` in the envelope."""
+    """The answers of one operation. Of an envelope whose `data` is at hand parsed, that alone is judged."""
 
     def __init__(self, next_app: ASGIApp, operation: Operation, services: Services) -> None:
         self.next_app = next_app

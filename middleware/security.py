@@ -1,5 +1,6 @@
 """Who calls, and whether the key may: Connexion's security layer with the scope of each operation."""
 
+import asyncio
 import hmac
 
 from connexion.middleware.security import SecurityMiddleware
@@ -8,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.call import Call
 from gateway.catalog import Operation
 from gateway.errors import AuthenticationFailed, NotFound, PermissionDenied
-from gateway.services import ADMIN_SCOPE, Services
+from gateway.services import Services
 from middleware.operations import OperationAPI, OperationMiddleware
 
 
@@ -23,8 +24,19 @@ class _Security:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call = scope["call"]
         if self.operation.scope is not None:
-            self.authorise(call)
+            try:
+                self.authorise(call)
+            except AuthenticationFailed:
+                await self.slow_down(call)
+                raise
         await self.next_app(scope, receive, send)
+
+    async def slow_down(self, call: Call) -> None:
+        """Hold back the answer to an address that tries one wrong key after another."""
+        client = call.scope.get("client")
+        delay = self.services.wrong_keys.check(client[0] if client else "")
+        if delay:
+            await asyncio.sleep(delay)
 
     def authorise(self, call: Call) -> None:
         """Find the key of a call and check its scope.
@@ -37,14 +49,13 @@ class _Security:
         secret = presented_secret(call)
         if secret is None:
             raise AuthenticationFailed
-        key = self.services.keys.authenticate(secret)
-        if key is None:
-            raise AuthenticationFailed("this key is unknown, revoked or expired")
-        call.key = key
-        if self.operation is self.services.unlisted and ADMIN_SCOPE not in key.scopes:
+        call.key = key = self.services.keys.authenticate(secret)
+        assert self.operation.scope is not None
+        if key.may(self.operation.scope):
+            return
+        if self.operation is self.services.unlisted:
             raise NotFound("there is nothing at this path")
-        if self.operation.scope not in key.scopes and ADMIN_SCOPE not in key.scopes:
-            raise PermissionDenied(f"this key lacks the scope {self.operation.scope}")
+        raise PermissionDenied(f"this key lacks the scope {self.operation.scope}")
 
 
 def presented_secret(call: Call) -> str | None:

@@ -1,0 +1,1 @@
+"""The enveloped REST dialect, under `/api/v1`."""

@@ -16,7 +16,7 @@ JSON_LINES = "application/x-jsonl"
 
 async def create_batch(call: Call) -> Response:
     """Start a batch."""
-    return await _batch(call, "POST", PATH, splice.batch_body(call.body or b"", call.payload))
+    return await _batch(call, "POST", PATH, splice.batch_body(call.body, call.payload))
 
 
 async def list_batches(call: Call) -> Response:
@@ -40,7 +40,7 @@ async def cancel_batch(call: Call, batch_id: str) -> Response:
 
 
 async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
-    """The results: a list, or Anthropic's own lines for a caller that asks for them; passed on as they come."""
+    """The results: a list, or Anthropic's own lines for a caller that asks; passed on as they come."""
     answer = await relay.send_envelope(call, "GET", f"{_item(batch_id)}/results", streamed=True)
     await relay.refuse_errors(answer)
     lines = relay.chunks(answer)

@@ -15,8 +15,9 @@ async def create_message(call: Call) -> Response:
 async def stream_message(call: Call) -> Response | StreamResponse:
     """One message as a stream of events.
 
-    Libraries that POST an EventSource post again after every end, with `Last-Event-ID`: that is never a new paid call,
-    and 204 tells them to stop (https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
+    Libraries that POST an EventSource post again after every end, with `Last-Event-ID`: that is never a new
+    paid call, and 204 tells them to stop
+    (https://html.spec.whatwg.org/multipage/server-sent-events.html#sse-processing-model).
     """
     if call.header(b"last-event-id") is not None:
         return Response(204, [], b"")

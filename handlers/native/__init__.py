@@ -1,0 +1,1 @@
+"""Anthropic's own dialect, under `/v1`."""

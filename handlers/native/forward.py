@@ -1,4 +1,4 @@
-"""The one handler of all operations that say `forward: true`, and of admins' calls to paths that the spec lacks."""
+"""The one handler of operations that say `forward: true`, and of paths that the spec lacks (admins only)."""
 
 from gateway import relay
 from gateway.call import Call
@@ -11,6 +11,6 @@ async def forward(call: Call) -> StreamResponse:
     assert call.operation is not None
     if call.operation is call.services.unlisted:
         call.services.metrics.unlisted()
-    body = Upload(call) if call.body is None else call.body or None
+    body = Upload(call) if call.uploading else call.body or None
     answer = await relay.send_native(call, body, streamed=call.operation.stream is not None)
     return relay.raw_stream(call, answer)
