@@ -3,7 +3,7 @@
 Nothing here changes or keeps a value: no defaults are filled in, and a fault is told without it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -114,9 +114,11 @@ class Schemas:
             outline = _outline(value)
             error = next(iter(shell.iter_errors(value if shell.is_valid(outline) else outline)))
             return _Fault(path, error.kind.name, error.kind.as_dict(), value)
-        for inner, key, member in _members(schema, value):
-            if not self._compile(inner).is_valid(member):
-                return self._locate(inner, member, (*path, *key))
+        for inner, members in _members(schema, value):
+            fits = self._compile(inner).is_valid
+            for step, member in members:
+                if not fits(member):
+                    return self._locate(inner, member, (*path, *step))
         return self._locate_in_union(schema, value, path)
 
     def _choose(self, schema: Schema, value: Any) -> Schema:
@@ -157,20 +159,19 @@ def schemas_of(name: str) -> Schemas:
     return Schemas(load(name))
 
 
-def _members(schema: Schema, value: Any) -> Iterator[tuple[Schema, Path, Any]]:
-    """The parts of a value that a schema judges by schemas of their own, each with its key."""
+def _members(schema: Schema, value: Any) -> Iterator[tuple[Schema, Iterable[tuple[Path, Any]]]]:
+    """The parts of a value that have schemas of their own: each such schema with its (path, part) pairs."""
     for member in schema.get("allOf", ()):
-        yield member, (), value
+        yield member, [((), value)]
     if isinstance(value, dict):
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
         for name, member in value.items():
             if name in properties:
-                yield properties[name], (name,), member
+                yield properties[name], [((name,), member)]
             elif isinstance(others, dict):
-                yield others, (name,), member
+                yield others, [((name,), member)]
     elif isinstance(value, list) and "items" in schema:
-        for index, member in enumerate(value):
-            yield schema["items"], (index,), member
+        yield schema["items"], (((index,), member) for index, member in enumerate(value))
 
 
 def _outline(value: Any) -> Any:
