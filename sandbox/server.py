@@ -62,9 +62,9 @@ async def serve(
         for connection in list(state.connections):
             connection.shutdown()
         if state.tasks:
-            _, late = await asyncio.wait(state.tasks, timeout=_GRACE)
-            for task in late:
-                task.cancel()
+            await asyncio.wait(state.tasks, timeout=_GRACE)
+        for connection in list(state.connections):
+            connection.transport.abort()
         await sandbox.close()
 
 

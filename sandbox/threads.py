@@ -42,8 +42,8 @@ class Threads:
             betas: its `anthropic-beta` header.
 
         Raises:
-            ApiError: 400 without the beta, or when an answer is continued twice, or a continuation brings fields that
-                only a creation may; 404 for an unknown thread.
+            ApiError: 400 without the beta, or when an answer is continued twice, or when a continuation
+                brings fields that only a creation may; 404 for an unknown thread.
         """
         thread: dict[str, Any] | None = body.get("thread")
         if not thread:

@@ -85,13 +85,13 @@ def test_paced_streams(http: httpx2.Client, name: str, first: float, last: float
 
 
 def test_cut_stream(http: httpx2.Client) -> None:
-    with (
-        pytest.raises(httpx2.RemoteProtocolError),
-        http.stream("POST", "/v1/messages", json=body("cut-stream", stream=True)) as answer,
-    ):
-        received = b""
-        for chunk in answer.iter_raw():
-            received += chunk
+    received = b""
+    with http.stream("POST", "/v1/messages", json=body("cut-stream", stream=True)) as answer:
+        chunks = answer.iter_raw()
+        while b"content_block_delta" not in received:
+            received += next(chunks)
+        with pytest.raises(httpx2.RemoteProtocolError):
+            b"".join(chunks)
     assert b"message_start" in received
     assert b"message_stop" not in received
 
