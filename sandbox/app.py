@@ -1,7 +1,6 @@
 """The sandbox as an ASGI application: one call from its arrival to its last byte."""
 
 import logging
-import time
 from collections.abc import AsyncIterator
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -10,7 +9,6 @@ from sandbox import auth, scenarios
 from sandbox.contract import Contract
 from sandbox.errors import ApiError, Headers
 from sandbox.http import CallerLeft, Cut, Receive, Request, Response, Scope, Send, dump
-from sandbox.recorder import Record
 from sandbox.routes import State, routes
 from sandbox.settings import Settings
 
@@ -29,22 +27,30 @@ class Sandbox:
     """
 
     def __init__(self, settings: Settings | None = None, *, contract: Contract | None = None) -> None:
-        self.state = State(settings or Settings(), contract or Contract())
-        self._router = routes(self.state)
+        contract = contract or Contract()  # not kept: its megabytes would only slow the garbage collector
+        self.state = State(settings or Settings(), contract)
+        self._router = routes(self.state, contract)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI entry, for scopes of type `http`."""
         request = Request(scope, receive, self.state.ids.new("req"))
         own = scope["path"].startswith("/_sandbox/")
         record = None if own else self.state.recorder.begin(request)
+        left = False
         try:
             response = await self._answer(request, own=own)
-            await self._send(request, response, record, send)
-        except CallerLeft:
+            headers = _headers(request, response)
             if record is not None:
-                record.caller_left_after = time.monotonic() - request.started
+                record.status = response.status
+                headers += self.state.limits.headers()
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await _send_body(request, response.body, send)
+        except CallerLeft:
+            left = True
         except Cut:
             _abort(send)
+        if record is not None:
+            record.end(request, caller_left=left)
 
     async def _answer(self, request: Request, *, own: bool) -> Response:
         try:
@@ -66,44 +72,38 @@ class Sandbox:
             failure = ApiError(500, "Internal server error")
             return Response(dump(failure.body(request.id)), failure.status)
 
-    async def _send(self, request: Request, response: Response, record: Record | None, send: Send) -> None:
-        headers: Headers = [
-            (b"content-type", response.content_type),
-            (b"request-id", request.id.encode()),
-            (b"anthropic-organization-id", ORGANIZATION),
-            *response.headers,
-        ]
-        if record is not None:
-            record.status = response.status
-            headers += self.state.limits.headers()
-        body = response.body
-        if isinstance(body, bytes):
-            headers.append((b"content-length", b"%d" % len(body)))
-        else:
-            headers.append((b"cache-control", b"no-cache"))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if isinstance(body, bytes):
-            await send({"type": "http.response.body", "body": body})
-        elif isinstance(body, list):
-            for part in body:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
-            await send({"type": "http.response.body"})
-        else:
-            await _stream(request, body, send)
-        if record is not None:
-            record.finished_after = time.monotonic() - request.started
-
     async def close(self) -> None:
         """Ends what runs in the background and removes the stored files."""
         await self.state.close()
 
 
-async def _stream(request: Request, body: AsyncIterator[bytes], send: Send) -> None:
-    left = request.watch()
-    async for part in body:
-        if left.done():
-            raise CallerLeft
-        await send({"type": "http.response.body", "body": part, "more_body": True})
+def _headers(request: Request, response: Response) -> Headers:
+    body = response.body
+    framing = (
+        (b"content-length", b"%d" % len(body)) if isinstance(body, bytes) else (b"cache-control", b"no-cache")
+    )
+    return [
+        (b"content-type", response.content_type),
+        (b"request-id", request.id.encode()),
+        (b"anthropic-organization-id", ORGANIZATION),
+        framing,
+        *response.headers,
+    ]
+
+
+async def _send_body(request: Request, body: bytes | list[bytes] | AsyncIterator[bytes], send: Send) -> None:
+    if isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": body})
+        return
+    if isinstance(body, list):
+        for part in body:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+    else:
+        left = request.watch()
+        async for part in body:
+            if left.done():
+                raise CallerLeft
+            await send({"type": "http.response.body", "body": part, "more_body": True})
     await send({"type": "http.response.body"})
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ async def _serve(host: str, port: int, settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with serve(host, port, settings=settings) as url:
+        gc.collect()
+        gc.freeze()  # what is there now stays: the collector need not look at it again
         sys.stdout.write(f"Sandbox of the Anthropic API on {url}\n")
         sys.stdout.flush()
         await stop.wait()

@@ -23,7 +23,6 @@ class State:
     """All that one sandbox keeps."""
 
     def __init__(self, settings: Settings, contract: Contract) -> None:
-        self.contract = contract
         self.ids = Ids()
         self.limits = RateLimits()
         self.recorder = Recorder(settings.recorded_requests)
@@ -55,7 +54,7 @@ class State:
         self.storage.close()
 
 
-def routes(state: State) -> Router:
+def routes(state: State, contract: Contract) -> Router:
     """The router. What is not listed here answers its example from the spec."""
     batches, files, messages, models = state.batches, state.files, state.messages, state.models
     recorder, skills = state.recorder, state.skills
@@ -91,8 +90,8 @@ def routes(state: State) -> Router:
     router = Router()
     for method, path, handler in table:
         router.add(method, path, handler)
-    for operation in state.contract.operations.values():
-        router.add(operation.method, operation.path, examples.handler_for(state.contract, operation))
+    for operation in contract.operations.values():
+        router.add(operation.method, operation.path, examples.handler_for(contract, operation))
     return router
 
 

@@ -61,11 +61,16 @@ async def serve(
         server.close()
         for connection in list(state.connections):
             connection.shutdown()
-        if state.tasks:
-            await asyncio.wait(state.tasks, timeout=_GRACE)
+        await _finish(state)
         for connection in list(state.connections):
-            connection.transport.abort()
+            connection.transport.abort()  # a call that still waits takes this for its caller's leaving
+        await _finish(state)
         await sandbox.close()
+
+
+async def _finish(state: ServerState) -> None:
+    if state.tasks:
+        await asyncio.wait(state.tasks, timeout=_GRACE)
 
 
 @contextmanager

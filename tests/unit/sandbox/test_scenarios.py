@@ -2,12 +2,14 @@
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import anthropic
 import httpx2
 import pytest
 
+import sandbox
 from sandbox.scenarios import ACTS, ENDINGS, REFUSALS
 
 STATUS = {
@@ -166,3 +168,9 @@ def test_caller_who_leaves_is_recorded(http: httpx2.Client) -> None:
         assert left is not None
         assert 0.1 < left < 1
         assert record["finished_after"] is None
+
+
+def test_readme_tells_of_every_scenario() -> None:
+    table = Path(sandbox.__file__).with_name("README.md").read_text("utf-8").partition("## Scenarios")[2]
+    for name in [*REFUSALS, *ACTS, *ENDINGS, "flaky"]:
+        assert f"`{name}`" in table
