@@ -24,6 +24,8 @@ from bench.subjects import ROOT, Bench, Target, running
 
 SAMPLES_PER_SECOND = 500
 _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
+# Last frames of threads that only wait: py-spy cannot always tell them from threads that run.
+_WAITING = frozenset({"threading.py", "queue.py", "concurrent/futures/thread.py", "selectors.py"})
 _OWN = ("gateway", "handlers", "middleware", "openapi", "bench", "main.py")
 
 
@@ -54,14 +56,15 @@ def module_of(file: str) -> str:
 def aggregate(lines: Iterable[str]) -> Profile:
     """Add up collapsed stacks: `frame;frame;frame count`, a frame being `function (file:line)`.
 
-    The last frame is the one that ran. A frame that names no file (a thread) is left out.
+    The last frame is the one that ran. A frame that names no file (a thread) is left out, and
+    so is a stack that ends in a wait.
     """
     profile = Profile(0, Counter(), Counter(), Counter())
     samples = 0
     for line in lines:
         stack, _, count_text = line.rstrip().rpartition(" ")
         frames = [frame for text in stack.split(";") if (frame := _FRAME.match(text))]
-        if not frames:
+        if not frames or frames[-1]["file"] in _WAITING:
             continue
         count = int(count_text)
         samples += count

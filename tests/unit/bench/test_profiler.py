@@ -28,6 +28,8 @@ def test_self_time_is_the_last_frames_and_recursion_counts_once() -> None:
             "MainThread;run (main.py:9);walk (gateway/sse.py:5);walk (gateway/sse.py:7) 3",
             "MainThread;run (main.py:9);post (aiohttp/client.py:1) 1",
             "idle 7",
+            "MainThread;_worker (concurrent/futures/thread.py:81) 9",
+            "wait (threading.py:320) 9",
         ]
     )
     assert profile.samples == 4
