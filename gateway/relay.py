@@ -11,72 +11,27 @@ from anthropic import APIConnectionError
 
 from gateway import sse
 from gateway.call import Call
-from gateway.errors import BadGateway, GatewayError, Headers, UpstreamError, error_type
+from gateway.errors import (
+    BadGateway,
+    GatewayError,
+    UpstreamError,
+    error_type,
+)
+from gateway.headers import (
+    PASSED_BACK_WITH_ERRORS,
+    envelope_headers,
+    header,
+    native_headers,
+    response_headers,
+)
 from gateway.pool import Answer
 from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
 from gateway.uploads import Upload
-from gateway.upstream import Exchange, Upstream, connection_failure, header
-
-REQUEST_HEADERS = frozenset(
-    {
-        b"accept",
-        b"anthropic-beta",
-        b"anthropic-user-profile-id",
-        b"anthropic-version",
-        b"anthropic-worker-id",
-        b"anthropic-workspace-id",
-        b"content-type",
-    }
-)
-"""What of a native caller's headers reaches upstream, besides `x-stainless-*`."""
-
-RESPONSE_HEADERS = frozenset(
-    {
-        b"content-disposition",
-        b"content-encoding",
-        b"content-type",
-        b"request-id",
-        b"retry-after",
-        b"retry-after-ms",
-        b"x-should-retry",
-    }
-)
-"""What of upstream's headers comes back on the native dialect, besides `anthropic-*`."""
-
-ENVELOPE_VERSION = "2023-06-01"
-"""The API version that the envelope speaks: later ones refuse temperature, top_p and top_k."""
+from gateway.upstream import Exchange, Upstream, connection_failure
 
 EVENT_STREAM = b"text/event-stream"
 BYTES_PER_TOKEN = 4
 """For the estimate of a stream that broke off; English text has about four bytes a token."""
-
-
-def native_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
-    """The headers of a native call to upstream: the caller's own, and of ours what it left out."""
-    headers = {name: defaults[name] for name in ("authorization", "user-agent", "accept-encoding")}
-    for name, value in call.headers:
-        if name in REQUEST_HEADERS or (
-            name.startswith(b"x-stainless-") and name != b"x-stainless-raw-response"
-        ):
-            key, text = name.decode(), value.decode("latin-1")
-            headers[key] = f"{headers[key]}, {text}" if key in headers else text
-    headers.setdefault("accept", defaults["accept"])
-    headers.setdefault("anthropic-version", defaults["anthropic-version"])
-    return headers
-
-
-def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
-    """The headers of an envelope call to upstream."""
-    headers = {**defaults, "anthropic-version": ENVELOPE_VERSION}
-    for name, value in call.headers:
-        if name == b"anthropic-version":
-            headers["anthropic-version"] = value.decode("latin-1")
-        elif name == b"anthropic-beta":
-            beta = headers.get("anthropic-beta")
-            headers["anthropic-beta"] = (
-                f"{beta}, {value.decode('latin-1')}" if beta else value.decode("latin-1")
-            )
-    return headers
 
 
 Body = bytes | Upload | None
@@ -84,9 +39,7 @@ Body = bytes | Upload | None
 
 async def send_native(call: Call, body: Body = None, *, streamed: bool = False, hold: bool = False) -> Answer:
     """Send a native call as it came."""
-    operation = call.operation
-    assert operation is not None
-    upstream = call.services.upstream(operation)
+    upstream = call.services.upstream(call)
     headers = native_headers(call, upstream.default_headers)
     return await _send(
         call, upstream, Exchange(call.method, call.target, headers, streamed=streamed, hold=hold), body
@@ -97,8 +50,7 @@ async def send_envelope(
     call: Call, method: str, target: str, body: Body = None, *, streamed: bool = False, hold: bool = False
 ) -> Answer:
     """Send an envelope call to the native operation that it stands for; it is tried again but for uploads."""
-    assert call.operation is not None
-    upstream = call.services.upstream(call.operation)
+    upstream = call.services.upstream(call)
     headers = envelope_headers(call, upstream.default_headers)
     retries = 0 if isinstance(body, Upload) else call.services.settings.anthropic_max_retries
     return await _send(
@@ -131,15 +83,6 @@ def _noted(call: Call, answer: Answer) -> Answer:
     call.upstream_status = answer.status
     call.upstream_request_id = header(answer.headers, b"request-id").decode("latin-1") or None
     return answer
-
-
-def response_headers(answer: Answer) -> Headers:
-    """Upstream's headers that a native caller gets."""
-    return [
-        (name, value)
-        for name, value in answer.headers
-        if name in RESPONSE_HEADERS or name.startswith(b"anthropic-")
-    ]
 
 
 Transform = Callable[[Call, bytes, Any], bytes]
@@ -249,8 +192,8 @@ def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
     message = f"upstream answered with status {answer.status}"
     if isinstance(parsed, dict) and isinstance(parsed.get("error"), dict):
         message = str(parsed["error"].get("message") or message)
-    kept = (b"retry-after", b"retry-after-ms", b"x-should-retry")
-    return UpstreamError(answer.status, message, headers=[pair for pair in answer.headers if pair[0] in kept])
+    headers = [pair for pair in answer.headers if pair[0] in PASSED_BACK_WITH_ERRORS]
+    return UpstreamError(answer.status, message, headers=headers)
 
 
 def note_usage(call: Call, parsed: Any) -> None:

@@ -34,7 +34,9 @@ class Response:
         self.data = data
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [*self.headers, (b"content-length", b"%d" % len(self.body))]
+        headers = self.headers
+        if self.status != 204:  # which has no body, and says nothing of its length (RFC 9110 §8.6)
+            headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 

@@ -24,6 +24,9 @@ logger = logging.getLogger("gateway")
 
 DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
 OTHER = "other"
+ORGANIZATIONS = b"/v1/organizations/"
+"""Where Anthropic wants an admin key."""
+
 LAST_WORDS_SECONDS = 2.0
 """What streams get to send their last event when the shutdown grace is over."""
 
@@ -110,17 +113,17 @@ class Services:
         """Whether there is a client for upstream."""
         return self._upstream is not None
 
-    def upstream(self, operation: Operation) -> Upstream:
-        """The upstream client with the credential that an operation needs.
+    def upstream(self, call: Call) -> Upstream:
+        """The upstream client with the credential that a call needs.
 
         Raises:
             PermissionDenied: it needs ANTHROPIC_ADMIN_KEY, which is not set.
         """
-        if operation.scope != "organization":
+        if not call.path.startswith(ORGANIZATIONS):
             assert self._upstream is not None
             return self._upstream
         if self._admin_upstream is None:
-            raise PermissionDenied("the operator has set no ANTHROPIC_ADMIN_KEY, which this operation needs")
+            raise PermissionDenied("the operator has set no ANTHROPIC_ADMIN_KEY, which this path needs")
         return self._admin_upstream
 
     def request_body(self, operation: Operation) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from anthropic._request import APIRequest
 
 from gateway import sse
 from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
+from gateway.headers import header
 from gateway.metrics import Metrics
 from gateway.pool import Answer, Pool
 from gateway.settings import Settings
@@ -153,14 +154,6 @@ class _Attempts(anthropic.Middleware):
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
         return await self._upstream.attempt(_exchange.get(), request.retries_taken)
-
-
-def header(headers: Headers, name: bytes) -> bytes:
-    """The first value of a header, or nothing."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return b""
 
 
 def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout:
