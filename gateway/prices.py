@@ -48,10 +48,12 @@ class Cost(NamedTuple):
     Attributes:
         nanodollars: the sum.
         known: whether the table has the price; otherwise the dearest one was taken.
+        prompt: what of the sum the prompt costs, cached parts and all.
     """
 
     nanodollars: int
     known: bool
+    prompt: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class PriceTable:
             usage: what it used.
             day: the day (UTC) it began.
         """
-        total = 0
+        prompt = answer = 0
         known = True
         for sampling in usage.samplings:
             rates, listed = self._rates_for(
@@ -176,19 +178,21 @@ class PriceTable:
                 (usage.service_tier, usage.inference_geo, usage.speed),
             )
             known = known and listed
-            total += (
+            answer += sampling.output_tokens * rates.output
+            prompt += (
                 sampling.input_tokens * rates.input
-                + sampling.output_tokens * rates.output
                 + sampling.cache_read_tokens * rates.cache_read
                 + sampling.cache_write_5m_tokens * rates.cache_write_5m
                 + sampling.cache_write_1h_tokens * rates.cache_write_1h
             )
-        total += (
-            usage.web_search_requests * self._web_search
+        total = (
+            prompt
+            + answer
+            + usage.web_search_requests * self._web_search
             + usage.web_fetch_requests * self._web_fetch
             + usage.code_execution_requests * self._code_execution
         )
-        return Cost((total + FEMTODOLLARS // 2) // FEMTODOLLARS, known)
+        return Cost((total + FEMTODOLLARS // 2) // FEMTODOLLARS, known, prompt // FEMTODOLLARS)
 
     def quote(
         self, model: str, day: date, input_tokens: int, output_tokens: int, *, fast: bool = False

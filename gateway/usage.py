@@ -139,29 +139,18 @@ class Usage:
         return usage
 
     @property
-    def input_tokens(self) -> int:
-        """Tokens that were neither read from the cache nor written to it."""
-        return sum(sampling.input_tokens for sampling in self.samplings)
-
-    @property
-    def output_tokens(self) -> int:
-        """All output, thinking included."""
-        return sum(sampling.output_tokens for sampling in self.samplings)
-
-    @property
-    def cache_read_tokens(self) -> int:
-        """Tokens read from the prompt cache."""
-        return sum(sampling.cache_read_tokens for sampling in self.samplings)
-
-    @property
-    def cache_write_5m_tokens(self) -> int:
-        """Tokens written to the prompt cache for five minutes."""
-        return sum(sampling.cache_write_5m_tokens for sampling in self.samplings)
-
-    @property
-    def cache_write_1h_tokens(self) -> int:
-        """Tokens written to the prompt cache for an hour."""
-        return sum(sampling.cache_write_1h_tokens for sampling in self.samplings)
+    def total(self) -> Sampling:
+        """All token counts added up."""
+        if len(self.samplings) == 1:
+            return self.samplings[0]
+        total = Sampling(self.model)
+        for sampling in self.samplings:
+            total.input_tokens += sampling.input_tokens
+            total.output_tokens += sampling.output_tokens
+            total.cache_read_tokens += sampling.cache_read_tokens
+            total.cache_write_5m_tokens += sampling.cache_write_5m_tokens
+            total.cache_write_1h_tokens += sampling.cache_write_1h_tokens
+        return total
 
 
 def merge(start: Mapping[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:

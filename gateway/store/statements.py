@@ -1,9 +1,10 @@
 """SQL of the hot path: built by SQLAlchemy once, run by the driver without it."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import ClauseElement, Column, Dialect, Table, bindparam
+from sqlalchemy import ClauseElement, Column, Dialect, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -17,6 +18,7 @@ class Statements:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self.embedded = dialect.name == "sqlite"
 
     def compile(self, statement: ClauseElement, parameters: Sequence[str]) -> str:
         """The SQL of a statement whose parameters come in the given order.
@@ -37,10 +39,33 @@ class Statements:
 
     def add_up(self, table: Table, sums: Iterable[Column[Any]]) -> str:
         """`INSERT` of all columns that adds to the row that exists: all but the primary key are counters."""
-        dialect = sqlite if self._dialect.name == "sqlite" else postgresql
+        dialect = sqlite if self.embedded else postgresql
         statement = dialect.insert(table).values({column.name: bindparam(column.name) for column in table.c})
         statement = statement.on_conflict_do_update(
             index_elements=list(table.primary_key),
             set_={column.name: column + statement.excluded[column.name] for column in sums},
         )
         return self.compile(statement, [column.name for column in table.c])
+
+    def select_in(
+        self, table: Table, column: Column[Any], *columns: Column[Any], lock: bool = False
+    ) -> Callable[[int], str]:
+        """`SELECT … WHERE column IN (…)`, in the order of that column, for any number of values.
+
+        Args:
+            table: where to look.
+            column: which must have one of the values.
+            columns: those wanted; all when left out.
+            lock: keep others from changing the rows until the commit. SQLite has but one writer anyway.
+        """
+
+        @functools.cache
+        def of(count: int) -> str:
+            names = [f"value_{number}" for number in range(count)]
+            statement = select(*(columns or table.c)).where(column.in_([bindparam(name) for name in names]))
+            statement = statement.order_by(column)
+            if lock and not self.embedded:
+                statement = statement.with_for_update()
+            return self.compile(statement, names)
+
+        return of

@@ -41,9 +41,7 @@ instances = Table(
     "instances",
     metadata,
     Column("id", _ROW_ID, primary_key=True, autoincrement=True),
-    Column("host", Text, nullable=False),
-    Column("pid", Integer, nullable=False),
-    Column("started_at", BigInteger, nullable=False),
+    Column("token", Text, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -85,9 +85,7 @@ def upgrade() -> None:
     op.create_table(
         "instances",
         sa.Column("id", ROW_ID, autoincrement=True, nullable=False),
-        sa.Column("host", sa.Text(), nullable=False),
-        sa.Column("pid", sa.Integer(), nullable=False),
-        sa.Column("started_at", sa.BigInteger(), nullable=False),
+        sa.Column("token", sa.Text(), nullable=False),
         sa.Column("expires_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_instances"),
         sqlite_autoincrement=True,

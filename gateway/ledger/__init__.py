@@ -1,0 +1,11 @@
+"""The ledger: one row a call, written before the call together with its reservation, settled after it.
+
+`ledger.py` is what callers use, `book.py` writes the tables, `instances.py` finds the calls of processes that
+died, `report.py` adds up.
+"""
+
+from gateway.ledger.entry import Entry, Outcome
+from gateway.ledger.ledger import Ledger
+from gateway.ledger.report import usage_report
+
+__all__ = ["Entry", "Ledger", "Outcome", "usage_report"]
