@@ -59,14 +59,7 @@ def by_token(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any
     token = request.query("page")
     rest = items if token is None else [item for item in items if item["id"] < _decode(token)]
     page = list(rest[:limit])
-    more = len(rest) > limit
-    return {
-        "data": page,
-        "has_more": more,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "next_page": _encode(page[-1]["id"]) if more else None,
-    }
+    return {"data": page, "next_page": _encode(page[-1]["id"]) if len(rest) > limit else None}
 
 
 def _index(items: Sequence[dict[str, Any]], wanted: str, name: str) -> int:
