@@ -166,3 +166,16 @@ def envelope(
         )
     )
     return Response(status, [JSON_TYPE, *(headers or ())], body, parsed)
+
+
+def answer(call: Call, value: Any, *, status: int = 200, headers: Headers | None = None) -> Response:
+    """The envelope's success object around a value of the gateway's own.
+
+    Args:
+        call: the request that is answered.
+        value: what JSON can say.
+        status: HTTP status.
+        headers: further response headers.
+    """
+    data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return envelope(call, data, value, status=status, headers=headers)

@@ -61,6 +61,11 @@ class Key:
     pattern: re.Pattern[str] | None = None
 
     @property
+    def place(self) -> tuple[int, str]:
+        """Where it stands in a list by age."""
+        return self.created_at, self.id
+
+    @property
     def admin(self) -> bool:
         """Whether it sees and manages everything."""
         return ADMIN_SCOPE in self.scopes

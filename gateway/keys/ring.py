@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,7 +136,7 @@ class KeyRing:
             revoked: include those that were revoked.
         """
         found = [key for key in self._by_id.values() if revoked or key.revoked_at is None]
-        return sorted(found, key=lambda key: (key.created_at, key.id), reverse=True)
+        return sorted(found, key=attrgetter("place"), reverse=True)
 
     async def create(self, fields: Mapping[str, Any]) -> tuple[Key, str]:
         """Make a key.
