@@ -29,11 +29,11 @@ STARTED = (
     "model",
     "day",
     "started_at",
-    "reserved",
     "status",
     "input_tokens",
     "cost",
     "estimated",
+    "reserved",
 )
 SETTLED = (
     "status",
@@ -98,7 +98,7 @@ class Book:
             starts = [start for start in starts if start.id not in status]
             settlements = [settlement for settlement in settlements if status.get(settlement.id) == "started"]
         refusals = self._balance(session, starts, settlements)
-        rows = [start.row for start in starts if start.id not in refusals]
+        rows = [(*start.row, start.reserved) for start in starts if start.id not in refusals]
         if rows:
             session.cursor.executemany(self._insert, rows)
         self._settle(session, settlements)

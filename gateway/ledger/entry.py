@@ -23,13 +23,14 @@ class Entry:
     input_tokens: int
     max_tokens: int
     prompt_quote: int
-    reserved: int
+    answer_quote: int
+    reserved: int = 0
     settled: bool = False
 
 
 @dataclass(slots=True)
 class Start:
-    """A row to be written before the call; `row` has the columns of `book.STARTED`."""
+    """A row to be written before the call; `row` has the columns of `book.STARTED` up to `reserved`."""
 
     id: int
     key_id: str

@@ -120,18 +120,16 @@ class Ledger:
         now = self._now()
         day, priced_on = self.calendar.day(now), self._utc.as_date(now)
         model = model[:LONGEST_MODEL]
-        prompt = answer = reserved = 0
+        prompt = answer = 0
         if model:
             prompt, answer = self._prices.quote(model, priced_on, input_tokens, max_tokens, fast=fast)
-        if not key.budget.unlimited:
-            reserved = self._learned.reservation(key.id, model, max_tokens, prompt, answer)
         number = self._next_id(now)
-        entry = Entry(number, key, model, day, priced_on, input_tokens, max_tokens, prompt, reserved)
+        entry = Entry(number, key, model, day, priced_on, input_tokens, max_tokens, prompt, answer)
         row = (
             number, request_id, key.id, self._instance.id, operation, model, day, int(now * 1000),
-            reserved, "started", input_tokens, prompt, True,
+            "started", input_tokens, prompt, True,
         )  # fmt: skip
-        start = Start(number, key.id, key.budget, day, reserved, row)
+        start = Start(number, key.id, key.budget, day, 0, row)
         if key.id in self._lines:
             await self._queue(entry, start)
             return entry
@@ -260,6 +258,10 @@ class Ledger:
         return tick << 10 | (self._instance.id & 1023)
 
     async def _try(self, entry: Entry, start: Start) -> Refusal | None:
+        if not entry.key.budget.unlimited:
+            entry.reserved = start.reserved = self._learned.reservation(
+                entry.key.id, entry.model, entry.max_tokens, entry.prompt_quote, entry.answer_quote
+            )
         written = self._store.batch(self._book.write, start)
         try:
             refusal: Refusal | None = await written
