@@ -18,7 +18,9 @@ from gateway.errors import Dialect, Headers, dialect_of
 
 if TYPE_CHECKING:
     from gateway.keys import Key
+    from gateway.ledger import Entry
     from gateway.services import Services
+    from gateway.usage import Usage
 
 WATCH_AFTER = 0.1
 """Seconds after which a request that is still running begins to be watched for a caller that hangs up."""
@@ -53,8 +55,12 @@ class Call:
         upstream_status: the status that upstream answered, 0 when it was not asked.
         upstream_request_id: upstream's id of the call.
         stream_error: the `error.type` that ended a stream.
-        usage: Anthropic's usage object; `estimated` when the stream broke off.
-        cost_nanodollars: what the call cost.
+        entry: its row in the ledger.
+        reported_usage: Anthropic's usage object, as far as it came.
+        stop_reason: why the model stopped.
+        complete: the whole message came.
+        delta_bytes: content that a stream has passed on.
+        usage: what the call is billed for; written, like `cost_nanodollars`, when it is settled.
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
     """
@@ -83,8 +89,12 @@ class Call:
     upstream_status: int = 0
     upstream_request_id: str | None = None
     stream_error: str | None = None
-    usage: dict[str, Any] | None = None
-    estimated: bool = False
+    entry: "Entry | None" = None
+    reported_usage: dict[str, Any] | None = None
+    stop_reason: str | None = None
+    complete: bool = False
+    delta_bytes: int = 0
+    usage: "Usage | None" = None
     cost_nanodollars: int | None = None
     disconnected: bool = False
     stopped: bool = False
@@ -112,6 +122,11 @@ class Call:
         """The raw path and query, as they were sent."""
         query = self.scope["query_string"]
         return (self.path + b"?" + query if query else self.path).decode("latin-1")
+
+    @property
+    def upstream_may_bill(self) -> bool:
+        """Whether upstream had the request and may have worked on it, although no answer came."""
+        return self.upstream_status == 0 and (self.disconnected or self.stopped or self.status == 504)
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a request header (name in lower case)."""

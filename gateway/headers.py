@@ -33,8 +33,10 @@ PASSED_BACK = frozenset(
 PASSED_BACK_WITH_ERRORS = frozenset({b"retry-after", b"retry-after-ms", b"x-should-retry"})
 """What of them comes back with an error in the envelope."""
 
-ENVELOPE_VERSION = "2023-06-01"
-"""The API version that the envelope speaks: later ones refuse temperature, top_p and top_k."""
+SAMPLING_VERSION = "2023-06-01"
+"""The API version of the envelope's messages: later ones refuse temperature, top_p and top_k."""
+
+SAMPLING_TAGS = frozenset({"messages", "batches"})
 
 _STAINLESS = b"x-stainless-"
 _RAW_RESPONSE = (
@@ -70,12 +72,15 @@ def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
     Raises:
         BadRequest: a value is not UTF-8.
     """
+    assert call.operation is not None
     headers = dict(defaults)
-    del headers["anthropic-version"]
+    version = headers.pop("anthropic-version")
     for name, value in call.headers:
         if name in (b"anthropic-version", b"anthropic-beta"):
             _add(headers, name, value)
-    headers.setdefault("anthropic-version", ENVELOPE_VERSION)
+    headers.setdefault(
+        "anthropic-version", SAMPLING_VERSION if call.operation.tag in SAMPLING_TAGS else version
+    )
     return headers
 
 

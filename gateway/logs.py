@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from gateway.call import Call
+from gateway.prices import dollars
 from gateway.settings import Settings
 
 FLUSH_SECONDS = 0.05
@@ -136,7 +137,7 @@ class RequestLog:
         level = _level(call.status)
         if not self._logger.isEnabledFor(logging.getLevelName(level)):
             return
-        usage = call.usage or {}
+        total = call.usage.total if call.usage else None
         line = {
             "timestamp": timestamp(),
             "level": level,
@@ -150,11 +151,12 @@ class RequestLog:
             "operation": call.operation.id if call.operation else None,
             "key": call.key.name if call.key else None,
             "model": model if call.operation and call.operation.metered else None,
-            "input_tokens": usage.get("input_tokens"),
-            "output_tokens": usage.get("output_tokens"),
-            "cache_read_input_tokens": usage.get("cache_read_input_tokens"),
-            "cache_creation_input_tokens": usage.get("cache_creation_input_tokens"),
-            "cost_usd": None if call.cost_nanodollars is None else f"{call.cost_nanodollars / 1e9:.9f}",
+            "input_tokens": total and total.input_tokens,
+            "output_tokens": total and total.output_tokens,
+            "cache_read_input_tokens": total and total.cache_read_tokens,
+            "cache_creation_input_tokens": total
+            and total.cache_write_5m_tokens + total.cache_write_1h_tokens,
+            "cost_usd": None if call.cost_nanodollars is None else dollars(call.cost_nanodollars),
         }
         if self._json:
             self._lines.append(json.dumps(line, ensure_ascii=True))

@@ -30,6 +30,11 @@ class MessageAccumulator:
         """The model that answers, once it is known."""
         return self._message.get("model")
 
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the model stopped, once it has."""
+        return self._message.get("stop_reason")
+
     def add(self, event: dict[str, Any]) -> None:
         """Take in one event."""
         match event:

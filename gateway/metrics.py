@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from gateway import __version__
 from gateway.call import Call
+from gateway.prices import NANODOLLARS
+from gateway.usage import Sampling
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "anthropic_gateway_"
@@ -23,12 +25,6 @@ TOKEN_BUCKETS = tuple(4**exponent for exponent in range(14))
 
 MAX_KEYS = 100
 """Key names that get a label value of their own; those after them share `other`."""
-
-TOKEN_TYPES = {
-    "input_tokens": "input",
-    "output_tokens": "output",
-    "cache_read_input_tokens": "cache_read",
-}
 
 
 class Metrics:
@@ -67,6 +63,7 @@ class Metrics:
             "operation",
         )
         self._tokens = self._counter("tokens", "Tokens as Anthropic counts them.", "model", "type", "key")
+        self._cost = self._counter("cost_dollars", "Cost of calls in US dollars.", "model", "key", "quality")
         self._rejections = self._counter("rejections", "Requests that the gateway itself refused.", "reason")
         self._aborts = self._counter("stream_aborts", "Streams that ended before their last event.", "side")
         self._retries = self._counter("retries", "Upstream calls tried again, by the status met.", "reason")
@@ -113,7 +110,7 @@ class Metrics:
         elapsed = call.elapsed
         self._child(self._requests, name, _method(call.method), str(call.status)).inc()
         self._child(self._durations, name).observe(elapsed)
-        if operation is not None and operation.metered and call.upstream_status:
+        if call.entry is not None:
             self._record_tokens(call, name, model, elapsed)
 
     def rejected(self, status: int) -> None:
@@ -150,11 +147,15 @@ class Metrics:
         if not call.usage:
             return
         key = self._key_label(call)
-        for kind, count in token_counts(call.usage).items():
+        counts = token_counts(call.usage.total)
+        for kind, count in counts.items():
             if count:
                 self._child(self._tokens, model, kind, key).inc(count)
-        for member, kind in (("input_tokens", "input"), ("output_tokens", "output")):
-            self._child(self._otel_tokens, kind, model).observe(call.usage.get(member) or 0)
+        self._child(self._otel_tokens, "input", model).observe(counts["input"])
+        self._child(self._otel_tokens, "output", model).observe(counts["output"])
+        if call.cost_nanodollars:
+            quality = "estimated" if call.usage.estimated else "exact"
+            self._child(self._cost, model, key, quality).inc(call.cost_nanodollars / NANODOLLARS)
 
     def _key_label(self, call: Call) -> str:
         name = call.key.name if call.key else "none"
@@ -208,10 +209,12 @@ def _outcome(call: Call) -> str:
     return "ok" if call.status < 400 else str(call.status)
 
 
-def token_counts(usage: dict[str, Any]) -> dict[str, int]:
-    """Anthropic's usage as disjoint counts: input, output, cache_read, cache_write_5m, cache_write_1h."""
-    counts = {kind: usage.get(member) or 0 for member, kind in TOKEN_TYPES.items()}
-    split = usage.get("cache_creation") or {}
-    one_hour = split.get("ephemeral_1h_input_tokens") or 0
-    written = usage.get("cache_creation_input_tokens") or 0
-    return counts | {"cache_write_5m": max(0, written - one_hour), "cache_write_1h": one_hour}
+def token_counts(total: Sampling) -> dict[str, int]:
+    """What a call is billed for as disjoint counts."""
+    return {
+        "input": total.input_tokens,
+        "output": total.output_tokens,
+        "cache_read": total.cache_read_tokens,
+        "cache_write_5m": total.cache_write_5m_tokens,
+        "cache_write_1h": total.cache_write_1h_tokens,
+    }

@@ -30,8 +30,6 @@ from gateway.uploads import Upload
 from gateway.upstream import Exchange, Upstream, connection_failure
 
 EVENT_STREAM = b"text/event-stream"
-BYTES_PER_TOKEN = 4
-"""For the estimate of a stream that broke off; English text has about four bytes a token."""
 
 
 Body = bytes | Upload | None
@@ -65,6 +63,8 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
         exchange.body = aiter(body)
     else:
         exchange.body = body
+    if call.operation is not None and call.operation.metered:
+        await call.services.accounting.begin(call)
     try:
         return _noted(call, await upstream.send(exchange))
     except GatewayError:
@@ -184,7 +184,10 @@ async def envelope_download(call: Call, target: str) -> StreamResponse:
     """
     answer = await send_envelope(call, "GET", target, streamed=True)
     await refuse_errors(answer)
-    return raw_stream(call, answer)
+    kept = [pair for pair in answer.headers if pair[0] in (b"content-disposition", b"content-length")]
+    # Whatever was uploaded, a browser must not run it as a page of ours.
+    headers = [(b"content-type", b"application/octet-stream"), (b"x-content-type-options", b"nosniff"), *kept]
+    return StreamResponse(call, 200, headers, chunks(answer))
 
 
 def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
@@ -197,11 +200,13 @@ def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
 
 
 def note_usage(call: Call, parsed: Any) -> None:
-    """Write down what an answer says about the tokens it cost, and which model made it."""
-    if call.operation is not None and call.operation.metered and isinstance(parsed, dict):
+    """Write down what a message says about the tokens it cost, and which model made it."""
+    if call.entry is not None and isinstance(parsed, dict):
         usage = parsed.get("usage")
         if isinstance(usage, dict):
-            call.usage = usage
+            call.complete = True
+            call.reported_usage = usage
+            call.stop_reason = parsed.get("stop_reason")
             call.model = parsed.get("model") or call.model
 
 
@@ -255,14 +260,13 @@ async def _metered(
 
 
 def _settle(call: Call, meter: sse.StreamMeter) -> None:
-    call.usage = meter.usage
+    call.reported_usage = meter.usage
+    call.stop_reason = meter.stop_reason
     call.model = meter.model or call.model
+    call.delta_bytes = meter.delta_bytes
     call.stream_error = call.stream_error or meter.error_type
+    call.complete = meter.finished and call.stream_error is None
     if not meter.finished:
-        call.estimated = True
-        if call.usage is not None:
-            floor = meter.delta_bytes // BYTES_PER_TOKEN
-            call.usage = {**call.usage, "output_tokens": max(call.usage.get("output_tokens") or 0, floor)}
         side = "client" if call.disconnected else "shutdown" if call.stopped else "upstream"
         call.services.metrics.stream_aborted(side)
 

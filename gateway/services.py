@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import openapi
+from gateway.accounting import Accounting
 from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
 from gateway.docs_page import load_assets
 from gateway.errors import Dialect, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, Budget, KeyRing, Limits, WrongKeys, admin_key
+from gateway.ledger import Ledger
 from gateway.logs import RequestLog
 from gateway.metrics import Metrics
 from gateway.prices import PriceTable, nanodollars
@@ -66,6 +68,8 @@ class Services:
         self.store = open_store(settings)
         self.keys = open_keys(settings, self.store)
         self.wrong_keys = WrongKeys()
+        self.ledger = Ledger(self.store, self.prices, settings.budget_timezone)
+        self.accounting = Accounting(self.ledger)
         self.sandbox = upstream_url is not None
         self.upstream_url = upstream_url or settings.anthropic_base_url or ANTHROPIC_URL
         self.bundles: Mapping[Dialect, dict[str, Any]] = {name: openapi.load(name) for name in DIALECTS}
@@ -85,6 +89,7 @@ class Services:
     async def start(self) -> None:
         """Open what needs the running loop."""
         await self.keys.start()
+        await self.ledger.start()
         key = self.settings.anthropic_api_key
         secret = key.get_secret_value() if key else "sandbox"
         self._upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
@@ -101,6 +106,7 @@ class Services:
                 await upstream.close()
         self._upstream = self._admin_upstream = None
         await self.keys.close()
+        await self.ledger.close()
         await self.store.close()
         self.request_log.flush()
 
@@ -136,6 +142,7 @@ class Services:
 
     def finish(self, call: Call) -> None:
         """Close the books on a request."""
+        self.accounting.settle(call)
         model = self.model_label(call.model)
         self.metrics.record(call, model)
         self.request_log.write(call, model)

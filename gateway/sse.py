@@ -79,6 +79,9 @@ class StreamMeter(Protocol):
     @property
     def model(self) -> str | None: ...
 
+    @property
+    def stop_reason(self) -> str | None: ...
+
     def feed(self, chunk: bytes) -> bytes:
         """What to send for a chunk of the native stream."""
 
@@ -90,12 +93,13 @@ class Meter:
     cost four times as much.
     """
 
-    __slots__ = ("_splitter", "delta_bytes", "error_type", "finished", "model", "usage")
+    __slots__ = ("_splitter", "delta_bytes", "error_type", "finished", "model", "stop_reason", "usage")
 
     def __init__(self) -> None:
         self._splitter = EventSplitter()
         self.usage: dict[str, Any] | None = None
         self.model: str | None = None
+        self.stop_reason: str | None = None
         self.delta_bytes = 0
         self.error_type: str | None = None
         self.finished = False
@@ -118,8 +122,10 @@ class Meter:
             case {"type": "message_start", "message": {"usage": dict(usage)} as message}:
                 self.usage = dict(usage)
                 self.model = message.get("model")
-            case {"type": "message_delta", "usage": dict(usage)}:
+            case {"type": "message_delta", "usage": dict(usage), **rest}:
                 self.usage = merge(self.usage or {}, usage)
+                delta = rest.get("delta")
+                self.stop_reason = delta.get("stop_reason") if isinstance(delta, dict) else None
             case {"type": "message_stop"}:
                 self.finished = True
             case {"type": "error", "error": {"type": str(kind)}}:
@@ -164,6 +170,11 @@ class EnvelopeStream:
     def model(self) -> str | None:
         """The model that answers, once it is known."""
         return self._accumulator.model
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the model stopped, once it has."""
+        return self._accumulator.stop_reason
 
     def feed(self, chunk: bytes) -> bytes:
         """The frames that a chunk of the native stream completes (may be empty)."""

@@ -1,0 +1,71 @@
+"""Book the calls that cost tokens: from what the relay has seen of a call to a row of the ledger."""
+
+from gateway.call import Call
+from gateway.ledger import Entry, Ledger, Outcome
+from gateway.usage import Usage, estimate_input_tokens
+
+DEFAULT_MAX_TOKENS = 1024
+"""What the envelope asks for where a caller names no `max_tokens`."""
+
+
+class Accounting:
+    """Begins and settles ledger entries for calls.
+
+    Args:
+        ledger: where they are booked.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def begin(self, call: Call) -> None:
+        """Write a call down and reserve its cost, before it goes to upstream.
+
+        Raises:
+            BudgetExhausted, RateLimited, ServiceUnavailable: as `Ledger.begin`.
+        """
+        assert call.operation is not None
+        assert call.key is not None
+        payload = call.payload
+        maximum = payload.get("max_tokens")
+        call.entry = await self._ledger.begin(
+            call.key,
+            call.request_id,
+            call.operation.id,
+            call.model or "",
+            input_tokens=estimate_input_tokens(payload, len(call.body)),
+            max_tokens=DEFAULT_MAX_TOKENS if maximum is None else maximum,
+            fast=payload.get("speed") == "fast",
+        )
+
+    def settle(self, call: Call) -> None:
+        """Close a call's entry with what it used; `usage` and `cost_nanodollars` of the call are written."""
+        entry = call.entry
+        if entry is None:
+            return
+        call.usage = usage = _usage(call, entry)
+        cost = self._ledger.settle(
+            entry,
+            usage,
+            outcome=_outcome(call),
+            http_status=call.status,
+            upstream_request_id=call.upstream_request_id,
+        )
+        call.cost_nanodollars = cost.nanodollars
+
+
+def _usage(call: Call, entry: Entry) -> Usage:
+    model = call.model or entry.model
+    if call.complete:
+        return Usage.read(model, call.reported_usage or {}, call.stop_reason)
+    if call.reported_usage is None and not call.upstream_may_bill:
+        return Usage.none(model)
+    return Usage.floor(
+        model, call.reported_usage, text_bytes=call.delta_bytes, input_tokens=entry.input_tokens
+    )
+
+
+def _outcome(call: Call) -> Outcome:
+    if call.disconnected:
+        return "canceled"
+    return "done" if call.complete else "failed"
