@@ -15,6 +15,7 @@ from gateway.call import Call
 from gateway.catalog import Operation
 from gateway.errors import BadRequest, NotAcceptable, UnsupportedMedia
 from gateway.json_body import parse
+from gateway.keys import check_models
 from gateway.negotiation import accepts
 from gateway.parameters import Parameters
 from gateway.services import Services
@@ -101,6 +102,7 @@ class _RequestValidation:
 
         Raises:
             BadRequest: it is no JSON, or breaks the schema, where the spec judges.
+            PermissionDenied: it names a model that the key may not use.
         """
         if not call.body:
             if self.required:
@@ -111,6 +113,8 @@ class _RequestValidation:
             self.violated(call, payload)
         if self.operation.metered:
             self.check_read_fields(payload)
+        if call.key is not None:
+            check_models(call.key, payload)
 
     def violated(self, call: Call, payload: Any) -> None:
         """Refuse a violation where the spec judges; else count it and let it pass."""

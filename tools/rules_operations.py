@@ -7,7 +7,17 @@ from typing import Any
 
 from tools.contract import Contract, Operation
 
-SCOPES = ("messages", "batches", "models", "files", "skills", "agents", "organization", "gateway:admin")
+SCOPES = (
+    "messages",
+    "batches",
+    "models",
+    "files",
+    "skills",
+    "agents",
+    "organization",
+    "gateway:admin",
+    "any",
+)
 ALLOWED: dict[str, tuple[Any, ...]] = {
     "forward": (True,),
     "stream": ("sse", "jsonl", "binary"),

@@ -6,6 +6,7 @@ all keys and looks for changes by others twice a second.
 """
 
 from gateway.keys.key import ADMIN_SCOPE, DEFAULT_SCOPES, SCOPES, Budget, Key, Limits
+from gateway.keys.models import check_models
 from gateway.keys.pages import page
 from gateway.keys.ring import ADMIN_ID, ADMIN_NAME, KeyRing
 from gateway.keys.secret import admin_key, generate_secret, replace_admin_key
@@ -23,6 +24,7 @@ __all__ = [
     "Limits",
     "WrongKeys",
     "admin_key",
+    "check_models",
     "generate_secret",
     "page",
     "replace_admin_key",

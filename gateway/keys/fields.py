@@ -3,28 +3,36 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from gateway import rfc3339
 from gateway.errors import BadRequest
 from gateway.keys.key import BUDGET, LIMITS, SCOPES
 from gateway.prices import nanodollars
 
 LONGEST_NAME = 64
+LARGEST_LIMIT = 10**12
+LARGEST_BUDGET = 10**9
+MOST_MODELS = 100
 
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?")
+_WORD = r"[^\s\x00-\x1f\x7f-\x9f\ufeff\ud800-\udfff]+"
+_NAME = re.compile(f"{_WORD}(?: {_WORD})*")
+_MODEL = re.compile(r"[A-Za-z0-9._:/@*-]{1,128}")
 
 
 def columns_of(
-    fields: Mapping[str, Any], limits: dict[str, int | None], budget: dict[str, int | None]
+    fields: Mapping[str, Any], limits: dict[str, int | None], budget: dict[str, int | None], now: int
 ) -> dict[str, Any]:
     """The table's columns for fields of the API.
+
+    The contract says the same of them; here it holds for the command line too.
 
     Args:
         fields: what the caller gave.
         limits: the limits that the key has; what is given is laid over them.
         budget: its budget, likewise.
+        now: milliseconds since 1970, which `expires_at` must lie after.
 
     Raises:
         BadRequest: a field is unknown or wrong.
@@ -39,7 +47,7 @@ def columns_of(
             case "models":
                 columns[name] = json.dumps(_check_models(value))
             case "expires_at":
-                columns[name] = _check_time(value)
+                columns[name] = _check_expiry(value, now)
             case "limits":
                 columns[name] = json.dumps({**limits, **_check_limits(value)})
             case "budget":
@@ -51,7 +59,7 @@ def columns_of(
 
 def _check_name(value: object) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_NAME or not _NAME.fullmatch(value):
-        raise BadRequest(f"name must be 1 to {LONGEST_NAME} characters, none a control character")
+        raise BadRequest(f"name must be words with single blanks between, {LONGEST_NAME} characters at most")
     return value
 
 
@@ -62,29 +70,38 @@ def _check_scopes(value: object) -> list[str]:
 
 
 def _check_models(value: object) -> list[str]:
-    if isinstance(value, list | tuple) and all(isinstance(item, str) and item for item in value):
-        return list(value)
-    raise BadRequest("models must be a list of model ids, in which * stands for any characters")
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) > MOST_MODELS
+        or not all(isinstance(item, str) and _MODEL.fullmatch(item) for item in value)
+    ):
+        raise BadRequest(
+            f"models must be at most {MOST_MODELS} model ids, in which * stands for any characters"
+        )
+    return list(value)
 
 
-def _check_time(value: object) -> int | None:
+def _check_expiry(value: object, now: int) -> int | None:
     """Milliseconds of an RFC 3339 time."""
     if value is None:
         return None
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        moment = rfc3339.parse(value) if isinstance(value, str) else None
     except ValueError:
         moment = None
-    if not isinstance(moment, datetime) or moment.tzinfo is None:
+    if moment is None:
         raise BadRequest("expires_at must be a time with its zone, such as 2027-01-31T12:00:00Z")
-    return int(moment.timestamp() * 1000)
+    milliseconds = int(moment.timestamp() * 1000)
+    if milliseconds <= now:
+        raise BadRequest("expires_at must be a time to come")
+    return milliseconds
 
 
 def _check_limits(value: object) -> dict[str, int | None]:
     limits = _members("limits", value, LIMITS)
     for name, limit in limits.items():
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise BadRequest(f"limits.{name} must be a whole number of at least 1, or null")
+        if limit is not None and (type(limit) is not int or not 1 <= limit <= LARGEST_LIMIT):
+            raise BadRequest(f"limits.{name} must be a whole number from 1 to {LARGEST_LIMIT}, or null")
     return limits
 
 
@@ -93,8 +110,10 @@ def _check_budget(value: object) -> dict[str, int | None]:
     for name, amount in _members("budget", value, BUDGET).items():
         # By way of its shortest decimal form: 0.1 means ten cents, not the binary fraction next to it.
         exact = Decimal(str(amount)) if type(amount) in {int, float} or isinstance(amount, Decimal) else None
-        if amount is not None and (exact is None or not exact.is_finite() or exact < 0):
-            raise BadRequest(f"budget.{name} must be an amount of dollars of at least 0, or null")
+        if amount is not None and (
+            exact is None or not exact.is_finite() or not 0 <= exact <= LARGEST_BUDGET
+        ):
+            raise BadRequest(f"budget.{name} must be dollars from 0 to {LARGEST_BUDGET}, or null")
         budget[BUDGET[name]] = None if exact is None else nanodollars(exact)
     return budget
 

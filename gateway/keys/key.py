@@ -8,6 +8,9 @@ from typing import Any
 from gateway.prices import NANODOLLARS
 
 ADMIN_SCOPE = "gateway:admin"
+ANY_SCOPE = "any"
+"""What an operation asks for that every key may use; no scope that a key has."""
+
 SCOPES = (
     "messages",
     "batches",
@@ -72,7 +75,7 @@ class Key:
 
     def may(self, scope: str) -> bool:
         """Whether it has a scope; `gateway:admin` has them all."""
-        return scope in self.scopes or ADMIN_SCOPE in self.scopes
+        return scope in self.scopes or ADMIN_SCOPE in self.scopes or scope == ANY_SCOPE
 
     def allows(self, model: str) -> bool:
         """Whether it may use a model."""

@@ -164,7 +164,7 @@ class KeyRing:
             "budget": "{}",
             "created_at": now,
             "updated_at": now,
-            **columns_of(fields, {}, {}),
+            **columns_of(fields, {}, {}, now),
         }
         return await self._change(_insert, row), secret
 
@@ -177,8 +177,7 @@ class KeyRing:
             NotFound: no such key.
         """
         self._live(key_id)
-        changes = {"updated_at": self._milliseconds()}
-        return await self._change(_update_fields, key_id, dict(fields), changes)
+        return await self._change(_update_fields, key_id, dict(fields), self._milliseconds())
 
     async def rotate(self, key_id: str, overlap: float = 0.0) -> tuple[Key, str]:
         """Give a key a new secret.
@@ -343,10 +342,10 @@ def _update(session: Session, key_id: str, changes: dict[str, Any]) -> Any:
     return done.one()
 
 
-def _update_fields(session: Session, key_id: str, fields: dict[str, Any], changes: dict[str, Any]) -> Any:
+def _update_fields(session: Session, key_id: str, fields: dict[str, Any], now: int) -> Any:
     row = session.connection.execute(select(table).where(table.c.id == key_id)).one()
-    columns = columns_of(fields, json.loads(row.limits), json.loads(row.budget))
-    return _update(session, key_id, {**changes, **columns})
+    columns = columns_of(fields, json.loads(row.limits), json.loads(row.budget), now)
+    return _update(session, key_id, {**columns, "updated_at": now})
 
 
 def _rotate(session: Session, key_id: str, digest: bytes, until: int | None, now: int) -> Any:
