@@ -206,8 +206,8 @@ def note_usage(call: Call, parsed: Any) -> None:
         if isinstance(usage, dict):
             call.complete = True
             call.reported_usage = usage
-            call.stop_reason = parsed.get("stop_reason")
-            call.model = parsed.get("model") or call.model
+            call.stop_reason = _text(parsed.get("stop_reason"))
+            call.model = _text(parsed.get("model")) or call.model
 
 
 def is_event_stream(answer: Answer) -> bool:
@@ -261,14 +261,19 @@ async def _metered(
 
 def _settle(call: Call, meter: sse.StreamMeter) -> None:
     call.reported_usage = meter.usage
-    call.stop_reason = meter.stop_reason
-    call.model = meter.model or call.model
+    call.stop_reason = _text(meter.stop_reason)
+    call.model = _text(meter.model) or call.model
     call.delta_bytes = meter.delta_bytes
     call.stream_error = call.stream_error or meter.error_type
     call.complete = meter.finished and call.stream_error is None
     if not meter.finished:
         side = "client" if call.disconnected else "shutdown" if call.stopped else "upstream"
         call.services.metrics.stream_aborted(side)
+
+
+def _text(value: Any) -> str | None:
+    """A text, or nothing: an odd answer must not break the booking."""
+    return value if isinstance(value, str) else None
 
 
 def _stream_error(call: Call, error: BaseException) -> str:

@@ -30,12 +30,18 @@ class Upload:
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
+            if self._form is None:
+                async for chunk in self._chunks:
+                    yield chunk
+                return
+            held = b""  # the last chunk goes up when all is known to be good: half a form is no form
             async for chunk in self._chunks:
-                if self._form is not None:
-                    self._form.feed(chunk)
-                yield chunk
-            if self._form is not None:
-                self._form.end()
+                self._form.feed(chunk)
+                if held:
+                    yield held
+                held = chunk
+            self._form.end()
+            yield held
         except GatewayError as error:
             self.error = error
             raise

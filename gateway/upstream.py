@@ -118,6 +118,9 @@ class Upstream:
             raise BadGateway(
                 f"upstream answered with a redirect (status {answer.status}), which is never followed"
             )
+        if answer.status >= 600:
+            answer.close()
+            raise BadGateway(f"upstream answered with status {answer.status}, which HTTP does not know")
         return answer
 
     async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:

@@ -109,9 +109,9 @@ class Usage:
         return cls(
             model,
             _billed(model, usage, stop_reason),
-            usage.get("service_tier") or "standard",
-            usage.get("inference_geo"),
-            usage.get("speed"),
+            _text(usage, "service_tier") or "standard",
+            _text(usage, "inference_geo"),
+            _text(usage, "speed"),
             _count(tools, "web_search_requests"),
             _count(tools, "web_fetch_requests"),
             _count(tools, "code_execution_requests"),
@@ -225,6 +225,11 @@ def _credited(usage: Mapping[str, Any]) -> bool:
         return False
     status = credit.get("status") if isinstance(credit, dict) else None
     return isinstance(status, dict) and status.get("type") == "redeemed"
+
+
+def _text(usage: Mapping[str, Any], name: str) -> str | None:
+    value = usage.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int:
