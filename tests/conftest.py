@@ -29,7 +29,7 @@ def sandboxed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield gateway
 
 
-RELAY_TIMEOUT = 3.0
+RELAY_TIMEOUT = 2.0
 RELAY_SETTINGS = {
     "ANTHROPIC_API_KEY": gateways.UPSTREAM_KEY,
     "ANTHROPIC_ADMIN_KEY": gateways.UPSTREAM_ADMIN_KEY,

@@ -1,4 +1,4 @@
-"""What upstream answers is what a native caller gets: status, each byte of the body, and the headers that matter."""
+"""What upstream answers is what a native caller gets: status, each byte of the body, headers that matter."""
 
 import http.client
 

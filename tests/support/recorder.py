@@ -1,4 +1,4 @@
-"""An upstream that keeps every byte it is sent and answers with bytes by script: any framing can be played."""
+"""An upstream that keeps every byte it is sent and answers with bytes by script, in any framing."""
 
 import asyncio
 import contextlib
@@ -318,9 +318,13 @@ LAST_CHUNK = b"0\r\n\r\n"
 def stream(
     *parts: Step, status: int = 200, headers: Headers = (), kind: str = "text/event-stream"
 ) -> list[Step]:
-    """A chunked answer: each bytes part is a chunk of its own."""
+    """A chunked answer: each bytes part is a chunk of its own. Empty ones are left out: they would end it."""
     start = head(status, [("content-type", kind), *headers, ("transfer-encoding", "chunked")])
-    return [start, *(chunk(part) if isinstance(part, bytes) else part for part in parts), LAST_CHUNK]
+    return [
+        start,
+        *(chunk(part) if isinstance(part, bytes) else part for part in parts if part != b""),
+        LAST_CHUNK,
+    ]
 
 
 def _default_reply(_: Received) -> list[Step]:
