@@ -25,15 +25,15 @@ class Parameters:
             spec["name"]: schemas.validator(spec["schema"]) for spec in specs if spec["in"] == "path"
         }
         self._query = {
-            spec["name"]: (spec["schema"], schemas.validator(spec["schema"]))
-            for spec in specs
-            if spec["in"] == "query"
+            spec["name"]: (spec, schemas.validator(spec["schema"])) for spec in specs if spec["in"] == "query"
         }
         self._required = frozenset(
             spec["name"] for spec in specs if spec["in"] == "query" and spec.get("required")
         )
         self._defaults = {
-            name: schema["default"] for name, (schema, _) in self._query.items() if "default" in schema
+            name: spec["schema"]["default"]
+            for name, (spec, _) in self._query.items()
+            if "default" in spec["schema"]
         }
 
     def check_path(self, values: Mapping[str, str]) -> None:
@@ -59,13 +59,13 @@ class Parameters:
             for name, text in _pairs(raw):
                 if name not in self._query:
                     raise BadRequest(f"query parameter {_shown(name)}: unknown")
-                schema, validator = self._query[name]
-                if schema.get("type") == "array":
-                    value: Any = [*(values[name] if name in seen else ()), _typed(schema["items"], text)]
-                elif name in seen:
+                spec, validator = self._query[name]
+                repeatable = spec["schema"].get("type") == "array" and spec.get("explode", True)
+                if name in seen and not repeatable:
                     raise BadRequest(f"query parameter {name}: given twice")
-                else:
-                    value = _typed(schema, text)
+                value = _value(spec, text)
+                if name in seen:
+                    value = [*values[name], *value]
                 seen.add(name)
                 violation = validator.error(value)
                 if violation is not None:
@@ -82,6 +82,15 @@ def _pairs(raw: bytes) -> list[tuple[str, str]]:
         return parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise BadRequest("the query is not valid UTF-8") from None
+
+
+def _value(spec: Mapping[str, Any], text: str) -> Any:
+    """One occurrence of a parameter: a list where it is one, written with commas where it is not repeated."""
+    schema = spec["schema"]
+    if schema.get("type") != "array":
+        return _typed(schema, text)
+    texts = [text] if spec.get("explode", True) else text.split(",")
+    return [_typed(schema["items"], item) for item in texts]
 
 
 def _typed(schema: Mapping[str, Any], text: str) -> Any:
