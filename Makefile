@@ -58,5 +58,5 @@ requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (UPGRA
 	$(COMPILE) $(UPGRADE) --extra dev -c requirements.txt -o requirements-dev.txt
 
 clean: ## remove .venv, caches and the data of make run
-	rm -rf .venv .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
