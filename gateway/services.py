@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import openapi
@@ -12,13 +11,13 @@ from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
 from gateway.docs_page import load_assets
 from gateway.errors import Dialect, Headers, PermissionDenied
-from gateway.keys import ADMIN_SCOPE, Budget, KeyRing, Limits, WrongKeys, admin_key
+from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger
 from gateway.logs import RequestLog
 from gateway.metrics import Metrics
-from gateway.prices import PriceTable, nanodollars
+from gateway.opening import open_keys, open_store
+from gateway.prices import PriceTable
 from gateway.settings import Settings
-from gateway.store import Store
 from gateway.upstream import Upstream
 from openapi.validation import Schemas
 
@@ -162,43 +161,3 @@ class Services:
             await asyncio.wait(
                 [call.task for call in running if call.task is not None], timeout=LAST_WORDS_SECONDS
             )
-
-
-def open_store(settings: Settings) -> Store:
-    """The database that the settings name, its schema brought up to date.
-
-    Raises:
-        gateway.store.StoreError: it cannot be opened, or its schema is newer than this version.
-        OSError: DATA_DIR cannot be written.
-    """
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-    else:
-        url = f"sqlite:///{settings.data_dir.resolve() / 'gateway.db'}"
-    return Store(url, settings.data_dir / "snapshots")
-
-
-def open_keys(settings: Settings, store: Store) -> KeyRing:
-    """All keys, and the admin key: the settings' own, or the one in DATA_DIR, made at first start."""
-    admin: str | Path
-    if settings.gateway_admin_key is not None:
-        admin = settings.gateway_admin_key.get_secret_value()
-    else:
-        admin, made = admin_key(settings.data_dir)
-        logger.info(
-            "An admin key was made" if made else "The admin key is in its file", extra={"path": str(admin)}
-        )
-    limits = Limits(
-        settings.default_requests_per_minute,
-        settings.default_input_tokens_per_minute,
-        settings.default_output_tokens_per_minute,
-        settings.default_concurrency,
-    )
-    budget = Budget(
-        *(
-            None if usd is None else nanodollars(usd)
-            for usd in (settings.default_usd_per_day, settings.default_usd_per_month)
-        )
-    )
-    return KeyRing(store, admin, limits, budget)

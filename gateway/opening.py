@@ -1,0 +1,51 @@
+"""Open what the settings name: for the server, and for commands that work beside it."""
+
+import logging
+from pathlib import Path
+
+from gateway.keys import Budget, KeyRing, Limits, admin_key
+from gateway.prices import nanodollars
+from gateway.settings import Settings
+from gateway.store import Store
+
+logger = logging.getLogger("gateway")
+
+
+def open_store(settings: Settings) -> Store:
+    """The database that the settings name, its schema brought up to date.
+
+    Raises:
+        gateway.store.StoreError: it cannot be opened, or its schema is newer than this version.
+        OSError: DATA_DIR cannot be written.
+    """
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+    else:
+        url = f"sqlite:///{settings.data_dir.resolve() / 'gateway.db'}"
+    return Store(url, settings.data_dir / "snapshots")
+
+
+def open_keys(settings: Settings, store: Store) -> KeyRing:
+    """All keys, and the admin key: the settings' own, or the one in DATA_DIR, made at first start."""
+    admin: str | Path
+    if settings.gateway_admin_key is not None:
+        admin = settings.gateway_admin_key.get_secret_value()
+    else:
+        admin, made = admin_key(settings.data_dir)
+        logger.info(
+            "An admin key was made" if made else "The admin key is in its file", extra={"path": str(admin)}
+        )
+    limits = Limits(
+        settings.default_requests_per_minute,
+        settings.default_input_tokens_per_minute,
+        settings.default_output_tokens_per_minute,
+        settings.default_concurrency,
+    )
+    budget = Budget(
+        *(
+            None if usd is None else nanodollars(usd)
+            for usd in (settings.default_usd_per_day, settings.default_usd_per_month)
+        )
+    )
+    return KeyRing(store, admin, limits, budget)
