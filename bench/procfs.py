@@ -73,6 +73,12 @@ def cpu_seconds(root: int) -> float:
     return sum(stat.ticks for stat in tree(root)) / TICKS_PER_SECOND
 
 
+def thread_seconds(pid: int) -> dict[int, float]:
+    """User and system time used so far by each live thread of `pid`, by thread id."""
+    stats = [parse_stat((task / "stat").read_text()) for task in Path(f"/proc/{pid}/task").iterdir()]
+    return {stat.pid: stat.own_ticks / TICKS_PER_SECOND for stat in stats}
+
+
 def rss_bytes(root: int) -> int:
     """Resident memory of `root` and its descendants; pages shared between them count once for each."""
     total = 0

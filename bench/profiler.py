@@ -3,6 +3,9 @@
 `python -m bench profile unary` loads one target twice: undisturbed, for its CPU time a request, and with
 py-spy attached, for the shares. The samples stay beside the results as collapsed stacks, which speedscope.app
 and flamegraph.pl open.
+
+py-spy cannot tell a thread that waits in native code from one that works there, so its samples say how a
+thread's time is divided and the operating system's books say how much time that was.
 """
 
 import os
@@ -10,13 +13,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
-from bench import measure, upstreams
+from bench import measure, procfs, upstreams
 from bench.options import Options
 from bench.payloads import request_body
 from bench.servers import StartError
@@ -24,19 +29,44 @@ from bench.subjects import ROOT, Bench, Target, running
 
 SAMPLES_PER_SECOND = 500
 _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
-# Last frames of threads that only wait: py-spy cannot always tell them from threads that run.
-_WAITING = frozenset({"threading.py", "queue.py", "concurrent/futures/thread.py", "selectors.py"})
+_THREAD = re.compile(r"^thread \((\d+)\)")
 _OWN = ("gateway", "handlers", "middleware", "openapi", "bench", "main.py")
 
 
 @dataclass(frozen=True)
 class Profile:
-    """Samples by module and by function; `inclusive` counts a function in every stack that it is on."""
+    """CPU seconds by thread, module and function; `inclusive` counts a function in every stack it is on."""
 
-    samples: int
-    modules: Counter[str]
-    functions: Counter[str]
-    inclusive: Counter[str]
+    threads: defaultdict[str, float]
+    modules: defaultdict[str, float]
+    functions: defaultdict[str, float]
+    inclusive: defaultdict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        """CPU time of all threads."""
+        return sum(self.threads.values())
+
+
+@dataclass
+class _Thread:
+    """The samples of one thread: by stack, the last frame with its line."""
+
+    name: str
+    stacks: Counter[tuple[str, ...]]
+
+    def without_waiting(self, duty: float) -> dict[tuple[str, ...], float]:
+        """The samples less those of the time that it waited, when it ran for `duty` of the time.
+
+        A thread waits in one place, and that is where it is seen most.
+        """
+        last: Counter[str] = Counter()
+        for stack, count in self.stacks.items():
+            last[stack[-1]] += count
+        place, seen = last.most_common(1)[0]
+        waited = min(seen, (1 - min(duty, 1)) * self.stacks.total())
+        keep = 1 - waited / seen
+        return {stack: count * (keep if stack[-1] == place else 1) for stack, count in self.stacks.items()}
 
 
 def module_of(file: str) -> str:
@@ -53,43 +83,57 @@ def module_of(file: str) -> str:
     return path if first in _OWN else first
 
 
-def aggregate(lines: Iterable[str]) -> Profile:
-    """Add up collapsed stacks: `frame;frame;frame count`, a frame being `function (file:line)`.
+def aggregate(lines: Iterable[str], thread_seconds: Mapping[int, float], wall: float) -> Profile:
+    """Divide each thread's CPU time in `wall` seconds, `thread_seconds`, by its samples.
 
-    The last frame is the one that ran. A frame that names no file (a thread) is left out, and
-    so is a stack that ends in a wait.
+    A line is a collapsed stack, `thread (id): name;frame;frame count`, a frame being `function (file:line)`;
+    the last frame is the one that ran.
     """
-    profile = Profile(0, Counter(), Counter(), Counter())
-    samples = 0
-    for line in lines:
-        stack, _, count_text = line.rstrip().rpartition(" ")
-        frames = [frame for text in stack.split(";") if (frame := _FRAME.match(text))]
-        if not frames or frames[-1]["file"] in _WAITING:
+    profile = Profile(*(defaultdict(float) for _ in range(4)))
+    for identity, thread in _threads(lines).items():
+        seconds = thread_seconds.get(identity, 0.0)
+        samples = thread.without_waiting(seconds / wall)
+        total = sum(samples.values())
+        if not seconds or not total:
             continue
-        count = int(count_text)
-        samples += count
-        names = [f"{frame['function']} ({frame['file'].removeprefix(f'{ROOT}/')})" for frame in frames]
-        profile.modules[module_of(frames[-1]["file"])] += count
-        profile.functions[names[-1]] += count
-        for name in set(names):
-            profile.inclusive[name] += count
-    return Profile(samples, profile.modules, profile.functions, profile.inclusive)
+        profile.threads[thread.name] += seconds
+        for stack, count in samples.items():
+            share = seconds * count / total
+            frames = [match for frame in stack if (match := _FRAME.match(frame))]
+            names = [f"{frame['function']} ({frame['file'].removeprefix(f'{ROOT}/')})" for frame in frames]
+            profile.modules[module_of(frames[-1]["file"])] += share
+            profile.functions[names[-1]] += share
+            for name in set(names):
+                profile.inclusive[name] += share
+    return profile
+
+
+def _threads(lines: Iterable[str]) -> dict[int, _Thread]:
+    threads: dict[int, _Thread] = {}
+    for line in lines:
+        stack, _, count = line.rstrip().rpartition(" ")
+        first, *frames = stack.split(";")
+        if (identity := _THREAD.match(first)) and frames:
+            thread = threads.setdefault(int(identity.group(1)), _Thread(first, Counter()))
+            thread.stacks[tuple(frames)] += int(count)
+    return threads
 
 
 def table(profile: Profile, cpu_us: float, rows: int = 30) -> str:
-    """The three views as text; `cpu_us` is the CPU time a request that the shares are shares of."""
-    parts = [
-        _view("self time by module", profile.modules, profile.samples, cpu_us, rows),
-        _view("self time by function", profile.functions, profile.samples, cpu_us, rows),
-        _view("time by function with all that it calls", profile.inclusive, profile.samples, cpu_us, rows),
-    ]
-    return "\n\n".join(parts)
+    """The views as text; `cpu_us` is the CPU time a request that the shares are shares of."""
+    views = {
+        "by thread": profile.threads,
+        "self time by module": profile.modules,
+        "self time by function": profile.functions,
+        "time by function with all that it calls": profile.inclusive,
+    }
+    return "\n\n".join(_view(title, view, cpu_us / profile.seconds, rows) for title, view in views.items())
 
 
-def _view(title: str, counts: Mapping[str, int], samples: int, cpu_us: float, rows: int) -> str:
-    lines = [f"{'µs':>8}  {'share':>6}  {title}"]
-    for name, count in Counter(counts).most_common(rows):
-        lines.append(f"{count / samples * cpu_us:8.1f}  {count / samples:6.1%}  {name}")
+def _view(title: str, seconds: Mapping[str, float], scale: float, rows: int) -> str:
+    largest = sorted(seconds.items(), key=itemgetter(1), reverse=True)[:rows]
+    lines = [f"{'µs':>8}  {title}"]
+    lines += [f"{value * scale:8.1f}  {name}" for name, value in largest]
     return "\n".join(lines)
 
 
@@ -116,12 +160,17 @@ def run(options: Options, scenario: str, label: str, output: Path) -> str:
             url = target.stream_url if streaming else target.url
             load = _Load(bench, target, url, body, options)
             load.run(1)
+            # The times of the threads are those of the undisturbed round: to be sampled costs even a sleeping
+            # thread a good deal.
+            before, begin = procfs.thread_seconds(target.server.pid), time.perf_counter()
             cpu_us = load.run(options.seconds).cpu_us
+            after, wall = procfs.thread_seconds(target.server.pid), time.perf_counter() - begin
             _record(spy, target.server.pid, options, output, load)
-    profile = aggregate(output.read_text().splitlines())
-    if not profile.samples:
+    used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
+    profile = aggregate(output.read_text().splitlines(), used, wall)
+    if not profile.seconds:
         raise StartError("py-spy saw nothing")
-    heading = f"{label}, {scenario}: {cpu_us:.1f} µs CPU a request, {profile.samples} samples"
+    heading = f"{label}, {scenario}: {cpu_us:.1f} µs CPU a request"
     return f"{heading}\n\n{table(profile, cpu_us)}"
 
 
@@ -147,11 +196,11 @@ class _Load:
 def _record(spy: str, pid: int, options: Options, output: Path, load: _Load) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     command = ["taskset", "-c", str(options.load_core), spy, "record", "--pid", str(pid), "--format", "raw"]
-    command += ["--rate", str(SAMPLES_PER_SECOND), "--duration", str(round(options.seconds))]
+    command += ["--rate", str(SAMPLES_PER_SECOND), "--duration", str(round(options.seconds)), "--threads"]
     with subprocess.Popen(
         [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as recorder:
-        load.run(options.seconds + 1)
+        load.run(options.seconds)
         printed, _ = recorder.communicate(timeout=60)
     if recorder.returncode:
         raise StartError(f"py-spy ended with {recorder.returncode}: {printed}")

@@ -22,30 +22,41 @@ def test_time_counts_for_our_module_or_for_the_library(file: str, module: str) -
     assert profiler.module_of(file) == module
 
 
-def test_self_time_is_the_last_frames_and_recursion_counts_once() -> None:
+_MAIN, _WRITER = "thread (7): MainThread", "thread (8): writer"
+
+
+def test_a_threads_cpu_time_is_divided_by_its_samples_and_recursion_counts_once() -> None:
     profile = profiler.aggregate(
         [
-            "MainThread;run (main.py:9);walk (gateway/sse.py:5);walk (gateway/sse.py:7) 3",
-            "MainThread;run (main.py:9);post (aiohttp/client.py:1) 1",
-            "idle 7",
-            "MainThread;_worker (concurrent/futures/thread.py:81) 9",
-            "wait (threading.py:320) 9",
-        ]
+            f"{_MAIN};run (main.py:9);walk (gateway/sse.py:5);walk (gateway/sse.py:7) 3",
+            f"{_MAIN};run (main.py:9);post (aiohttp/client.py:1) 1",
+        ],
+        {7: 2.0},
+        wall=2.0,
     )
-    assert profile.samples == 4
-    assert profile.modules == {"gateway/sse.py": 3, "aiohttp": 1}
-    assert profile.functions == {"walk (gateway/sse.py)": 3, "post (aiohttp/client.py)": 1}
-    assert profile.inclusive == {
-        "run (main.py)": 4,
-        "walk (gateway/sse.py)": 3,
-        "post (aiohttp/client.py)": 1,
-    }
+    assert profile.seconds == 2.0
+    assert profile.modules == {"gateway/sse.py": 1.5, "aiohttp": 0.5}
+    assert profile.functions == {"walk (gateway/sse.py)": 1.5, "post (aiohttp/client.py)": 0.5}
+    assert profile.inclusive["run (main.py)"] == 2.0
+    assert profile.inclusive["walk (gateway/sse.py)"] == 1.5
 
 
-def test_shares_become_microseconds_a_request() -> None:
-    profile = profiler.aggregate(["walk (gateway/sse.py:5) 3", "post (aiohttp/client.py:1) 1"])
-    assert profiler.table(profile, cpu_us=200.0).splitlines()[1].split() == [
-        "150.0",
-        "75.0%",
-        "gateway/sse.py",
-    ]
+def test_the_place_where_a_thread_waits_counts_only_for_what_it_ran_there() -> None:
+    profile = profiler.aggregate(
+        [f"{_WRITER};take (store.py:3) 90", f"{_WRITER};commit (store.py:9) 10"], {8: 0.2}, wall=1.0
+    )
+    # It ran for 0.2 of the time, so 80 of 100 samples were waits; 10 and 10 remain.
+    assert profile.functions == pytest.approx({"take (store.py)": 0.1, "commit (store.py)": 0.1})
+
+
+def test_a_thread_that_used_no_time_has_no_share() -> None:
+    profile = profiler.aggregate(
+        [f"{_MAIN};run (main.py:9) 5", f"{_WRITER};take (store.py:3) 5"], {7: 1.0}, 1.0
+    )
+    assert profile.threads == {_MAIN: 1.0}
+
+
+def test_seconds_become_microseconds_a_request() -> None:
+    stacks = [f"{_MAIN};walk (gateway/sse.py:5) 3", f"{_MAIN};post (aiohttp/client.py:1) 1"]
+    table = profiler.table(profiler.aggregate(stacks, {7: 4.0}, wall=4.0), cpu_us=200.0)
+    assert "   150.0  gateway/sse.py\n    50.0  aiohttp" in table
