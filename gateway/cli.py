@@ -10,7 +10,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from gateway import __version__
+from gateway import __version__, cli_keys
 from gateway.settings import Settings, SettingsError, load
 
 
@@ -62,6 +62,12 @@ def _parser() -> ArgumentParser:
     _add_json(command)
     command.set_defaults(run=check_config)
 
+    cli_keys.add_to(commands)
+
+    commands.add_parser(
+        "healthcheck", help="ask the running server whether it is healthy; exit 1 when not"
+    ).set_defaults(run=healthcheck)
+
     command = commands.add_parser("admin-key", help="replace a lost admin key")
     _add_json(command)
     command.set_defaults(run=admin_key)
@@ -103,6 +109,17 @@ def check_config(options: Namespace) -> int:
         for name, value in values.items():
             print(f"{name}={_shown(value)}")
     return 0
+
+
+def healthcheck(options: Namespace) -> int:
+    """Tell by the exit code whether the server with these settings is healthy."""
+    settings = _settings(options)
+    from gateway import healthcheck
+
+    if healthcheck.healthy(settings.port, tls=settings.tls_cert_file is not None):
+        return 0
+    print("The gateway is not healthy, or not there.", file=sys.stderr)
+    return 1
 
 
 def admin_key(options: Namespace) -> int:
