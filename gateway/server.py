@@ -13,6 +13,7 @@ import uvloop
 
 from gateway import __version__
 from gateway.app import create_app
+from gateway.folders import check_writable
 from gateway.logs import configure
 from gateway.services import Services
 from gateway.settings import Settings
@@ -55,7 +56,12 @@ class Server(uvicorn.Server):
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal says stop."""
+    """Serve until a signal says stop.
+
+    Raises:
+        SettingsError: a folder that must be written cannot be.
+    """
+    check_writable(settings)
     configure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))

@@ -1,0 +1,47 @@
+"""Ask the server on this machine how it is: the health check of a container.
+
+A container runs it all the time, so `python -m gateway.healthcheck` imports the standard library alone and takes
+the two settings that matter from the environment.
+"""
+
+import http.client
+import os
+import ssl
+import sys
+
+TIMEOUT_SECONDS = 4.0
+
+
+def healthy(port: int, *, tls: bool, host: str = "127.0.0.1", timeout: float = TIMEOUT_SECONDS) -> bool:
+    """Tell whether `/health` answers 200.
+
+    Args:
+        port: where the server listens.
+        tls: whether it speaks HTTPS. Its certificate is not verified: it names the machine, not the loopback.
+        host: address on this machine.
+        timeout: seconds for each step of the connection.
+    """
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=timeout, context=_unverified())
+        if tls
+        else http.client.HTTPConnection(host, port, timeout=timeout)
+    )
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+if __name__ == "__main__":
+    port = int(os.environ.get("PORT") or 8000)
+    sys.exit(0 if healthy(port, tls=bool(os.environ.get("TLS_CERT_FILE"))) else 1)

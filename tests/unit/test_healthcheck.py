@@ -1,0 +1,73 @@
+"""The health check's exit code follows the server's answer, also over TLS, and costs a container little."""
+
+import http.server
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway import cli, healthcheck
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def server(status: int) -> Iterator[int]:
+    """Answer every GET with a status; yields the port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health" else 404)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        try:
+            yield listening.server_port
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1), (404, 1)])
+def test_the_module_as_a_container_runs_it(status: int, exit_code: int) -> None:
+    with server(status) as port:
+        code = (
+            "import atexit, runpy, sys; atexit.register(lambda: print('pydantic' in sys.modules));"
+            "runpy.run_module('gateway.healthcheck', run_name='__main__')"
+        )
+        shown = subprocess.run(
+            [sys.executable, "-c", code],
+            check=False, cwd=ROOT, env={"PORT": str(port)}, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+
+    assert (shown.returncode, shown.stdout, shown.stderr) == (exit_code, "False\n", "")
+
+
+def test_nobody_there() -> None:
+    with server(200) as port:
+        assert healthcheck.healthy(port, tls=False)
+        assert not healthcheck.healthy(port, tls=True)
+    assert not healthcheck.healthy(port, tls=False)
+
+
+def test_the_command_reads_the_settings(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UPSTREAM", "sandbox")
+    for status, exit_code in ((200, 0), (503, 1)):
+        with server(status) as port:
+            monkeypatch.setenv("PORT", str(port))
+            assert cli.main(["--env-file", os.devnull, "healthcheck"]) == exit_code
+
+    assert capsys.readouterr().err == "The gateway is not healthy, or not there.\n"
