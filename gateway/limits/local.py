@@ -1,0 +1,62 @@
+"""Counts in the memory of this process."""
+
+from collections.abc import Callable
+
+from gateway.limits.window import SECONDS, Demand, Window
+
+
+class LocalCounters:
+    """Sliding windows by name. Nothing here waits, so a check and its count cannot be parted by another call.
+
+    Args:
+        now: the clock, in seconds; it must not jump.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._windows: dict[str, _Counts] = {}
+
+    def take(self, demand: Demand) -> tuple[bool, Window]:
+        """Count what a call asks if it fits.
+
+        Returns:
+            Whether it was counted, and the window after that.
+        """
+        counts = self._advance(demand.name)
+        window = Window(counts.previous, counts.current, counts.ends - self._now())
+        if not window.fits(demand):
+            return False, window
+        counts.current += demand.amount
+        return True, Window(window.previous, counts.current, window.left)
+
+    def add(self, name: str, amount: int) -> None:
+        """Count an amount whether it fits or not; a negative one gives back."""
+        self._advance(name).current += amount
+
+    def look(self, name: str) -> Window:
+        """The window as it stands."""
+        counts = self._advance(name)
+        return Window(counts.previous, counts.current, counts.ends - self._now())
+
+    def _advance(self, name: str) -> "_Counts":
+        """The counts of a name, in the window of this moment."""
+        now = self._now()
+        counts = self._windows.get(name)
+        if counts is None:
+            counts = self._windows[name] = _Counts(now + SECONDS)
+        elif now >= counts.ends:
+            passed = int((now - counts.ends) // SECONDS) + 1
+            counts.previous = counts.current if passed == 1 else 0
+            counts.current = 0
+            counts.ends += passed * SECONDS
+        return counts
+
+
+class _Counts:
+    """Two windows, and when the running one ends."""
+
+    __slots__ = ("current", "ends", "previous")
+
+    def __init__(self, ends: float) -> None:
+        self.previous = self.current = 0
+        self.ends = ends

@@ -1,0 +1,405 @@
+import asyncio
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from gateway.errors import RateLimited
+from gateway.keys import Key, Limits
+from gateway.limits import Limiter
+from gateway.limits import limiter as module
+from gateway.limits import shared as shared_module
+from gateway.limits.gate import Gate
+from gateway.limits.local import LocalCounters
+from gateway.limits.shared import SharedCounters
+from gateway.limits.window import Demand, Window
+from gateway.usage import Usage
+from tests import servers
+
+MODEL = "claude-sonnet-4-20250514"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def limiter(clock: Clock) -> Limiter:
+    return Limiter(now=clock)
+
+
+def key(name="app", requests=None, inputs=None, outputs=None, concurrency=None) -> Key:
+    return Key(f"key_{name}", name, frozenset(), limits=Limits(requests, inputs, outputs, concurrency))
+
+
+def used(input_tokens=0, output_tokens=0, read=0, written=0) -> Usage:
+    return Usage.read(
+        MODEL,
+        {
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "cache_read_input_tokens": read,
+            "cache_creation_input_tokens": written,
+        },
+    )
+
+
+async def test_without_limits_everything_passes(limiter):
+    for _ in range(1000):
+        limiter.release(await limiter.admit(key(), input_tokens=10**9), used(10**9, 10**9))
+
+
+async def test_requests_a_minute(limiter, clock):
+    app = key(requests=3)
+    for remaining in (2, 1, 0):
+        admission = await limiter.admit(app)
+        (quota,) = admission.quotas
+        assert (quota.kind, quota.limit, quota.remaining) == ("requests", 3, remaining)
+        limiter.release(admission)
+    with pytest.raises(RateLimited, match="limit of 3 requests a minute") as refusal:
+        await limiter.admit(app)
+    # The window of these three ends in 60 s, and one of them has faded from it 20 s later.
+    assert refusal.value.retry_after == 61
+    await limiter.admit(key("other", requests=3))
+    clock.now += 60
+    with pytest.raises(RateLimited):
+        await limiter.admit(app)
+    clock.now += 1
+    await limiter.admit(app)
+
+
+async def test_the_refusal_says_all_limits_in_headers(limiter):
+    app = key(requests=1, outputs=50)
+    await limiter.admit(app, input_tokens=5)
+    with pytest.raises(RateLimited) as refusal:
+        await limiter.admit(app, input_tokens=5)
+    headers = dict(refusal.value.headers)
+    assert headers[b"anthropic-ratelimit-requests-limit"] == b"1"
+    assert headers[b"anthropic-ratelimit-requests-remaining"] == b"0"
+    assert headers[b"anthropic-ratelimit-output-tokens-remaining"] == b"50"
+    assert headers[b"anthropic-ratelimit-requests-reset"].endswith(b"Z")
+    assert int(headers[b"retry-after"]) == refusal.value.retry_after
+
+
+async def test_coming_again_after_retry_after_is_let_in(limiter, clock):
+    app = key(requests=7)
+    luck = random.Random(1)
+    refused = 0
+    for _ in range(500):
+        clock.now += luck.expovariate(0.2)
+        try:
+            await limiter.admit(app)
+        except RateLimited as refusal:
+            refused += 1
+            clock.now += refusal.retry_after
+            await limiter.admit(app)
+    assert refused > 20
+
+
+async def test_a_refused_call_counts_for_nothing(limiter):
+    app = key(requests=2, outputs=10)
+    limiter.release(await limiter.admit(app, input_tokens=1), used(0, 10))
+    for _ in range(5):
+        with pytest.raises(RateLimited, match="output tokens"):
+            await limiter.admit(app, input_tokens=1)
+    admission = await limiter.admit(app)  # a call without tokens
+    assert admission.quotas[0].remaining == 0
+
+
+async def test_input_tokens_are_estimated_then_counted(limiter):
+    app = key(inputs=1000)
+    first = await limiter.admit(app, input_tokens=600)
+    with pytest.raises(RateLimited, match="1000 input tokens"):
+        await limiter.admit(app, input_tokens=600)
+    limiter.release(first, used(100, 5, written=100))
+    # Of 600 estimated 200 counted, so of the next 600 as many are expected.
+    assert (await limiter.admit(app, input_tokens=600)).quotas[0].remaining == 1000 - 200 - 200
+
+
+async def test_cache_reads_are_free_and_a_long_cached_prompt_holds_nobody_up(limiter, clock):
+    app = key(inputs=20_000)
+    for _ in range(30):
+        clock.now += 5
+        admission = await limiter.admit(app, input_tokens=120_000)
+        limiter.release(admission, used(500, 100, read=119_500))
+    assert limiter._local.look("input-tokens/key_app").used <= 13 * 500
+
+
+async def test_a_prompt_larger_than_the_limit_passes_alone(limiter, clock):
+    app = key(inputs=1000)
+    admission = await limiter.admit(app, input_tokens=50_000)
+    limiter.release(admission, used(50_000, 1))
+    with pytest.raises(RateLimited):
+        await limiter.admit(app, input_tokens=1)
+    clock.now += 121
+    await limiter.admit(app, input_tokens=50_000)
+
+
+async def test_output_tokens_are_counted_as_they_were(limiter, clock):
+    app = key(outputs=100)
+    limiter.release(await limiter.admit(app, input_tokens=1), used(1, 250))
+    with pytest.raises(RateLimited, match="100 output tokens") as refusal:
+        await limiter.admit(app, input_tokens=1)
+    clock.now += refusal.value.retry_after
+    await limiter.admit(app, input_tokens=1)
+
+
+async def test_a_call_that_failed_gives_its_tokens_back(limiter):
+    app = key(inputs=100)
+    limiter.release(await limiter.admit(app, input_tokens=100))
+    limiter.release(await limiter.admit(app, input_tokens=100))
+
+
+async def test_releasing_twice_counts_once(limiter):
+    app = key(outputs=100, concurrency=1)
+    admission = await limiter.admit(app, input_tokens=1)
+    for _ in range(3):
+        limiter.release(admission, used(1, 10))
+    assert limiter.running(app.id) == 0
+    assert (await limiter.admit(app, input_tokens=1)).quotas[0].remaining == 90
+
+
+async def test_calls_at_a_time_wait_in_order(limiter):
+    app = key(concurrency=2)
+    order = []
+
+    async def call(number: int) -> None:
+        admission = await limiter.admit(app)
+        order.append(number)
+        assert limiter.running(app.id) <= 2
+        await asyncio.sleep(0.001)
+        limiter.release(admission)
+
+    await asyncio.gather(*(call(number) for number in range(50)))
+    assert order == list(range(50))
+    assert (limiter.running(app.id), limiter.queued) == (0, 0)
+
+
+async def test_the_queue_is_bounded_and_the_wait_has_an_end(limiter, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_QUEUE", 1)
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
+    app = key(requests=100, inputs=1000, concurrency=1)
+    first = await limiter.admit(app, input_tokens=10)
+    waiting = asyncio.create_task(limiter.admit(app, input_tokens=10))
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited, match="1 calls at a time"):
+        await limiter.admit(app, input_tokens=10)
+    with pytest.raises(RateLimited, match="1 calls at a time"):
+        await waiting
+    limiter.release(first)
+    assert limiter._local.look("input-tokens/key_app").used == 0
+    limiter.release(await limiter.admit(app))
+
+
+async def test_those_who_leave_the_queue_lose_no_place():
+    gate = Gate(longest_queue=1000)
+    luck = random.Random(7)
+    running = most = 0
+
+    async def call() -> None:
+        nonlocal running, most
+        await gate.enter(3, 5)
+        try:
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(luck.random() * 0.002)
+        finally:
+            running -= 1
+            gate.leave(3)
+
+    tasks = [asyncio.create_task(call()) for _ in range(400)]
+    for task in luck.sample(tasks, 200):
+        await asyncio.sleep(0)
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert most == 3
+    assert (gate.running, gate.queued) == (0, 0)
+
+
+async def test_one_who_is_called_and_leaves_at_once_passes_the_place_on():
+    gate = Gate(longest_queue=10)
+    await gate.enter(1, 1)
+    leaver = asyncio.create_task(gate.enter(1, 1))
+    stayer = asyncio.create_task(gate.enter(1, 1))
+    await asyncio.sleep(0)
+    gate.leave(1)
+    leaver.cancel()
+    await asyncio.wait_for(stayer, 1)
+    assert leaver.cancelled()
+    assert gate.running == 1
+
+
+async def test_a_raised_limit_lets_more_in():
+    gate = Gate(longest_queue=10)
+    await gate.enter(1, 1)
+    waiting = [asyncio.create_task(gate.enter(1, 1)) for _ in range(3)]
+    await asyncio.sleep(0)
+    gate.leave(3)
+    await asyncio.gather(*waiting)
+    assert gate.running == 3
+
+
+def test_no_minute_of_even_traffic_holds_more_than_the_limit(clock):
+    counters = LocalCounters(clock)
+    taken: list[float] = []
+    for _ in range(4000):
+        clock.now += 0.1
+        if counters.take(Demand("x", 100, 1))[0]:
+            taken.append(clock.now)
+    for start in taken:
+        assert sum(start <= moment < start + 60 for moment in taken) <= 102
+
+
+def later(window: Window, seconds: float) -> Window:
+    """The window after some time in which nothing came."""
+    if seconds < window.left:
+        return window._replace(left=window.left - seconds)
+    return Window(window.current, 0, 60 - (seconds - window.left))
+
+
+@pytest.mark.parametrize("amount", [0, 1, 5, 10])
+@pytest.mark.parametrize(
+    "window", [Window(0, 0, 60), Window(10, 0, 60), Window(0, 10, 30), Window(100, 0, 60), Window(9, 8, 1)]
+)
+def test_after_the_computed_wait_there_is_room_and_not_before(window, amount):
+    demand = Demand("x", 10, amount)
+    wait = window.retry_after(demand)
+    assert later(window, wait).fits(demand)
+    assert wait == 0 or not later(window, wait - 0.1).fits(demand)
+    assert later(window, window.reset_after()).used == 0
+
+
+async def test_the_hot_path_is_cheap(limiter):
+    app = key(10**9, 10**9, 10**9, 10**6)
+    started = time.process_time()
+    for _ in range(2000):
+        limiter.release(await limiter.admit(app, input_tokens=100), used(100, 10))
+    assert (time.process_time() - started) / 2000 < 100e-6
+
+
+@pytest.fixture
+def redis_server() -> Iterator[tuple[str, object]]:
+    with servers.redis() as server:
+        yield server
+
+
+@pytest.fixture
+async def replicas(redis_server) -> AsyncIterator[list[Limiter]]:
+    opened = [Limiter(SharedCounters(redis_server[0])) for _ in range(2)]
+    for limiter in opened:
+        await limiter.start()
+    yield opened
+    for limiter in opened:
+        await limiter.close()
+
+
+async def test_replicas_share_the_limits(replicas):
+    app = key(requests=20)
+    results = await asyncio.gather(
+        *(replicas[number % 2].admit(app) for number in range(40)), return_exceptions=True
+    )
+    assert sum(isinstance(result, RateLimited) for result in results) == 20
+    with pytest.raises(RateLimited) as refusal:
+        await replicas[0].admit(app)
+    assert 55 <= refusal.value.retry_after <= 65
+
+
+async def test_replicas_share_the_tokens(replicas):
+    app = key(inputs=1000, outputs=100)
+    first = await replicas[0].admit(app, input_tokens=900)
+    with pytest.raises(RateLimited, match="input tokens"):
+        await replicas[1].admit(app, input_tokens=900)
+    replicas[0].release(first, used(100, 99, read=800))
+    await asyncio.sleep(0.05)
+    second = await replicas[1].admit(app, input_tokens=500)
+    assert second.quotas[0].remaining == 1000 - 100 - 500
+    replicas[1].release(second, used(500, 1))
+    await asyncio.sleep(0.05)
+    with pytest.raises(RateLimited, match="output tokens"):
+        await replicas[0].admit(app, input_tokens=1)
+
+
+async def test_replicas_share_the_places(replicas):
+    app = key(concurrency=3)
+    running = most = 0
+
+    async def call(number: int) -> None:
+        nonlocal running, most
+        admission = await replicas[number % 2].admit(app)
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        replicas[number % 2].release(admission)
+
+    await asyncio.gather(*(call(number) for number in range(20)))
+    assert most == 3
+
+
+async def test_places_of_a_replica_that_died_come_free(redis_server, monkeypatch):
+    monkeypatch.setattr(shared_module, "SLOT_LEASE", 0.3)
+    dead, alive = SharedCounters(redis_server[0]), SharedCounters(redis_server[0])
+    assert await dead.take_slot("x", 1)
+    assert await alive.take_slot("x", 1) is None
+    await asyncio.sleep(0.4)
+    assert await alive.take_slot("x", 1)
+    dead._slots.clear()
+    for counters in (dead, alive):
+        await counters.close()
+
+
+@pytest.mark.parametrize("fault", ["stopped", "killed"])
+async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_server, fault):
+    url, process = redis_server
+    shared = SharedCounters(url)
+    limiter = Limiter(shared)
+    await limiter.start()
+    app = key(requests=30, inputs=10**6, outputs=10**6, concurrency=10)
+    limiter.release(await limiter.admit(app, input_tokens=1), used(1, 1))
+    await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGSTOP if fault == "stopped" else signal.SIGKILL)
+    slowest = 0.0
+    admitted = 0
+    for _ in range(40):
+        started = time.perf_counter()
+        try:
+            limiter.release(await limiter.admit(app, input_tokens=1), used(1, 1))
+            admitted += 1
+        except RateLimited:
+            pass
+        slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 0.05 + 0.03  # the time-out, and what a busy machine adds
+    assert admitted == 30  # this replica counts on its own
+    assert not shared.available
+    assert shared.failures >= 3
+    process.send_signal(signal.SIGCONT)
+    await limiter.close()
+
+
+async def test_redis_is_asked_again_after_its_rest(redis_server, clock, monkeypatch):
+    url, process = redis_server
+    shared = SharedCounters(url, clock)
+    process.send_signal(signal.SIGSTOP)
+    limiter = Limiter(shared)
+    for _ in range(3):
+        await limiter.admit(key(requests=100))
+    process.send_signal(signal.SIGCONT)
+    await limiter.admit(key(requests=100))
+    assert not shared.available
+    clock.now += shared_module.REST
+    assert shared.available
+    quota = (await limiter.admit(key(requests=100))).quotas[0]
+    assert quota.remaining >= 95  # Redis has seen few of these calls
+    assert shared._in_a_row == 0
+    await limiter.close()
