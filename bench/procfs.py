@@ -7,6 +7,7 @@ and its time inside the kernel, which for a proxy is most of it.
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -25,6 +26,22 @@ class ProcessStat:
     def ticks(self) -> int:
         """CPU time of the process, all its threads, and the children it has waited for."""
         return self.own_ticks + self.reaped_ticks
+
+
+@dataclass(frozen=True)
+class ThreadTime:
+    """Seconds that a thread has run, and seconds that it was ready to run while others had the core."""
+
+    ran: float
+    queued: float
+
+    def since(self, before: Self | None) -> "ThreadTime":
+        """What has been added to `before`; None stands for a thread that was not there yet."""
+        return ThreadTime(self.ran - before.ran, self.queued - before.queued) if before else self
+
+    def awake(self, wall: float) -> float:
+        """The share of `wall` seconds in which it did not sleep."""
+        return min(1.0, (self.ran + self.queued) / wall)
 
 
 def parse_stat(text: str) -> ProcessStat:
@@ -73,10 +90,16 @@ def cpu_seconds(root: int) -> float:
     return sum(stat.ticks for stat in tree(root)) / TICKS_PER_SECOND
 
 
-def thread_seconds(pid: int) -> dict[int, float]:
-    """User and system time used so far by each live thread of `pid`, by thread id."""
-    stats = [parse_stat((task / "stat").read_text()) for task in Path(f"/proc/{pid}/task").iterdir()]
-    return {stat.pid: stat.own_ticks / TICKS_PER_SECOND for stat in stats}
+def parse_schedstat(text: str) -> ThreadTime:
+    """Parse `/proc/<pid>/task/<tid>/schedstat`: nanoseconds run, nanoseconds queued, slices."""
+    ran, queued, _slices = text.split()
+    return ThreadTime(int(ran) / 1e9, int(queued) / 1e9)
+
+
+def thread_times(pid: int) -> dict[int, ThreadTime]:
+    """The times so far of each live thread of `pid`, by thread id."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return {int(task.name): parse_schedstat((task / "schedstat").read_text()) for task in tasks}
 
 
 def rss_bytes(root: int) -> int:

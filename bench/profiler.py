@@ -55,17 +55,16 @@ class _Thread:
     name: str
     stacks: Counter[tuple[str, ...]]
 
-    def without_waiting(self, duty: float) -> dict[tuple[str, ...], float]:
-        """The samples less those of the time that it waited, when it ran for `duty` of the time.
+    def without_sleep(self, awake: float) -> dict[tuple[str, ...], float]:
+        """The samples less those of the time that it slept, when it was awake for that share of the time.
 
-        A thread waits in one place, and that is where it is seen most.
+        A thread sleeps in one place, and that is where it is seen most.
         """
         last: Counter[str] = Counter()
         for stack, count in self.stacks.items():
             last[stack[-1]] += count
         place, seen = last.most_common(1)[0]
-        waited = min(seen, (1 - min(duty, 1)) * self.stacks.total())
-        keep = 1 - waited / seen
+        keep = 1 - min(seen, (1 - awake) * self.stacks.total()) / seen
         return {stack: count * (keep if stack[-1] == place else 1) for stack, count in self.stacks.items()}
 
 
@@ -83,16 +82,18 @@ def module_of(file: str) -> str:
     return path if first in _OWN else first
 
 
-def aggregate(lines: Iterable[str], thread_seconds: Mapping[int, float], wall: float) -> Profile:
-    """Divide each thread's CPU time in `wall` seconds, `thread_seconds`, by its samples.
+def aggregate(lines: Iterable[str], times: Mapping[int, procfs.ThreadTime], wall: float) -> Profile:
+    """Divide each thread's CPU time by its samples; `times` are those of `wall` seconds, by thread id.
 
     A line is a collapsed stack, `thread (id): name;frame;frame count`, a frame being `function (file:line)`;
     the last frame is the one that ran.
     """
     profile = Profile(*(defaultdict(float) for _ in range(4)))
     for identity, thread in _threads(lines).items():
-        seconds = thread_seconds.get(identity, 0.0)
-        samples = thread.without_waiting(seconds / wall)
+        if identity not in times:  # it ended
+            continue
+        seconds = times[identity].ran
+        samples = thread.without_sleep(times[identity].awake(wall))
         total = sum(samples.values())
         if not seconds or not total:
             continue
@@ -162,11 +163,11 @@ def run(options: Options, scenario: str, label: str, output: Path) -> str:
             load.run(1)
             # The times of the threads are those of the undisturbed round: to be sampled costs even a sleeping
             # thread a good deal.
-            before, begin = procfs.thread_seconds(target.server.pid), time.perf_counter()
+            before, begin = procfs.thread_times(target.server.pid), time.perf_counter()
             cpu_us = load.run(options.seconds).cpu_us
-            after, wall = procfs.thread_seconds(target.server.pid), time.perf_counter() - begin
+            after, wall = procfs.thread_times(target.server.pid), time.perf_counter() - begin
             _record(spy, target.server.pid, options, output, load)
-    used = {thread: seconds - before.get(thread, 0.0) for thread, seconds in after.items()}
+    used = {thread: time.since(before.get(thread)) for thread, time in after.items()}
     profile = aggregate(output.read_text().splitlines(), used, wall)
     if not profile.seconds:
         raise StartError("py-spy saw nothing")

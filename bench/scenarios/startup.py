@@ -2,7 +2,7 @@
 
 import shutil
 
-from bench import machine, upstreams
+from bench import machine, procfs, upstreams
 from bench.options import Options
 from bench.report import Metric, Report
 from bench.subjects import STARTERS, Bench
@@ -10,6 +10,7 @@ from bench.subjects import STARTERS, Bench
 METRICS = (
     Metric("first_seconds", "first start, s", "lower", 2),
     Metric("again_seconds", "start, s", "lower", 2),
+    Metric("cpu_seconds", "its CPU s", "lower", 2),
 )
 
 
@@ -23,13 +24,14 @@ def run(options: Options) -> Report:
         for _ in range(options.rounds):
             for subject in options.subjects:
                 shutil.rmtree(bench.data, ignore_errors=True)
-                report.add(subject, first_seconds=_start(bench, subject))
-                report.add(subject, again_seconds=_start(bench, subject))
+                first, _ = _start(bench, subject)
+                again, cpu = _start(bench, subject)
+                report.add(subject, first_seconds=first, again_seconds=again, cpu_seconds=cpu)
     return report
 
 
-def _start(bench: Bench, subject: str) -> float:
+def _start(bench: Bench, subject: str) -> tuple[float, float]:
     server, _ = STARTERS[subject](bench)
     with server:
         server.wait_ready()
-        return server.ready_seconds
+        return server.ready_seconds, procfs.cpu_seconds(server.pid)

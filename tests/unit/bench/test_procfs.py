@@ -25,6 +25,14 @@ def test_a_text_that_is_not_proc_stat_is_refused() -> None:
         procfs.parse_busy_ticks("intr 1 2 3")
 
 
+def test_a_threads_time_is_in_seconds_and_counts_from_another() -> None:
+    now, before = procfs.parse_schedstat("3000000000 500000000 7\n"), procfs.ThreadTime(1.0, 0.25)
+    assert now == procfs.ThreadTime(ran=3.0, queued=0.5)
+    assert now.since(before) == procfs.ThreadTime(ran=2.0, queued=0.25)
+    assert now.since(None) == now
+    assert now.since(before).awake(wall=4.5) == 0.5
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux")
 def test_the_tree_holds_a_child_and_its_memory() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:

@@ -3,6 +3,7 @@
 import pytest
 
 from bench import profiler
+from bench.procfs import ThreadTime
 from bench.subjects import ROOT
 
 
@@ -31,7 +32,7 @@ def test_a_threads_cpu_time_is_divided_by_its_samples_and_recursion_counts_once(
             f"{_MAIN};run (main.py:9);walk (gateway/sse.py:5);walk (gateway/sse.py:7) 3",
             f"{_MAIN};run (main.py:9);post (aiohttp/client.py:1) 1",
         ],
-        {7: 2.0},
+        {7: ThreadTime(ran=2.0, queued=0.0)},
         wall=2.0,
     )
     assert profile.seconds == 2.0
@@ -41,22 +42,23 @@ def test_a_threads_cpu_time_is_divided_by_its_samples_and_recursion_counts_once(
     assert profile.inclusive["walk (gateway/sse.py)"] == 1.5
 
 
-def test_the_place_where_a_thread_waits_counts_only_for_what_it_ran_there() -> None:
-    profile = profiler.aggregate(
-        [f"{_WRITER};take (store.py:3) 90", f"{_WRITER};commit (store.py:9) 10"], {8: 0.2}, wall=1.0
-    )
-    # It ran for 0.2 of the time, so 80 of 100 samples were waits; 10 and 10 remain.
-    assert profile.functions == pytest.approx({"take (store.py)": 0.1, "commit (store.py)": 0.1})
+@pytest.mark.parametrize("time", [ThreadTime(ran=0.2, queued=0.0), ThreadTime(ran=0.1, queued=0.1)])
+def test_the_place_where_a_thread_sleeps_counts_only_for_what_it_did_there(time: ThreadTime) -> None:
+    stacks = [f"{_WRITER};take (store.py:3) 90", f"{_WRITER};commit (store.py:9) 10"]
+    profile = profiler.aggregate(stacks, {8: time}, wall=1.0)
+    # It was awake for 0.2 of the time, so 80 of 100 samples were sleep; 10 and 10 remain.
+    half = time.ran / 2
+    assert profile.functions == pytest.approx({"take (store.py)": half, "commit (store.py)": half})
 
 
 def test_a_thread_that_used_no_time_has_no_share() -> None:
     profile = profiler.aggregate(
-        [f"{_MAIN};run (main.py:9) 5", f"{_WRITER};take (store.py:3) 5"], {7: 1.0}, 1.0
+        [f"{_MAIN};run (main.py:9) 5", f"{_WRITER};take (store.py:3) 5"], {7: ThreadTime(1.0, 0.0)}, 1.0
     )
     assert profile.threads == {_MAIN: 1.0}
 
 
 def test_seconds_become_microseconds_a_request() -> None:
     stacks = [f"{_MAIN};walk (gateway/sse.py:5) 3", f"{_MAIN};post (aiohttp/client.py:1) 1"]
-    table = profiler.table(profiler.aggregate(stacks, {7: 4.0}, wall=4.0), cpu_us=200.0)
+    table = profiler.table(profiler.aggregate(stacks, {7: ThreadTime(4.0, 0.0)}, wall=4.0), cpu_us=200.0)
     assert "   150.0  gateway/sse.py\n    50.0  aiohttp" in table
