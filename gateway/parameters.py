@@ -1,4 +1,4 @@
-"""The query of an envelope operation, checked against the parameters that its spec names."""
+"""The path and query of a request, checked against the parameters that the spec of its operation names."""
 
 import re
 from collections.abc import Mapping
@@ -18,9 +18,12 @@ class Parameters:
     Args:
         specs: the resolved parameter objects of the operation.
         schemas: compiles them.
+        closed: whether unknown and repeated query parameters are faults; those of the native dialect are
+            upstream's business.
     """
 
-    def __init__(self, specs: tuple[Mapping[str, Any], ...], schemas: Schemas) -> None:
+    def __init__(self, specs: tuple[Mapping[str, Any], ...], schemas: Schemas, *, closed: bool) -> None:
+        self._closed = closed
         self._path = {
             spec["name"]: schemas.validator(spec["schema"]) for spec in specs if spec["in"] == "path"
         }
@@ -51,21 +54,23 @@ class Parameters:
         """The query's parameters with the types of their schemas, defaults filled in.
 
         Raises:
-            BadRequest: an unknown, repeated, missing or wrong parameter; the message names it.
+            BadRequest: one is missing or wrong or, where closed, unknown or repeated; the message names it.
         """
         values = dict(self._defaults)
         if raw:
             seen: set[str] = set()
             for name, text in _pairs(raw):
                 if name not in self._query:
-                    raise BadRequest(f"query parameter {_shown(name)}: unknown")
+                    if self._closed:
+                        raise BadRequest(f"query parameter {_shown(name)}: unknown")
+                    continue
                 spec, validator = self._query[name]
-                repeatable = spec["schema"].get("type") == "array" and spec.get("explode", True)
-                if name in seen and not repeatable:
-                    raise BadRequest(f"query parameter {name}: given twice")
                 value = _value(spec, text)
                 if name in seen:
-                    value = [*values[name], *value]
+                    if spec["schema"].get("type") == "array" and spec.get("explode", True):
+                        value = [*values[name], *value]
+                    elif self._closed:
+                        raise BadRequest(f"query parameter {name}: given twice")
                 seen.add(name)
                 violation = validator.error(value)
                 if violation is not None:

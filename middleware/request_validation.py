@@ -42,7 +42,8 @@ class _RequestValidation:
         self.services = services
         self.owned = operation.dialect == "envelope" or operation.tag == "system"
         self.enforce = self.owned or services.settings.native_validation == "enforce"
-        self.parameters = Parameters(operation.parameters, services.schemas[operation.dialect])
+        schemas = services.schemas[operation.dialect]
+        self.parameters = Parameters(operation.parameters, schemas, closed=self.owned)
         self.body = BodyReader(operation)
         self.multipart = "multipart/form-data" in operation.request_types
         self.required = bool(services.request_body(operation).get("required"))
@@ -62,6 +63,8 @@ class _RequestValidation:
             self.check_accept(call)
             self.parameters.check_path(call.parameters)
             call.parameters = {**call.parameters, **self.parameters.query(scope["query_string"])}
+        else:
+            self.check_native_query(call, scope["query_string"])
         kind = self.check_content_type(call)
         if self.multipart and kind.startswith(b"multipart/"):
             self.body.check_length(call)
@@ -78,6 +81,13 @@ class _RequestValidation:
         accept = call.header(b"accept")
         if accept and not accepts(accept, self.operation.response_types):
             raise NotAcceptable(f"this operation answers with {' or '.join(self.operation.response_types)}")
+
+    def check_native_query(self, call: Call, raw: bytes) -> None:
+        """Judge a query that goes on as it came."""
+        try:
+            self.parameters.query(raw)
+        except BadRequest as fault:
+            self.violated(call, fault.message)
 
     def check_content_type(self, call: Call) -> bytes:
         """The body's media type, once it is known to be one that the operation takes.
@@ -110,24 +120,22 @@ class _RequestValidation:
             return
         call.payload = payload = parse(call.body)
         if self.validator is not None and not self.validator.is_valid(payload):
-            self.violated(call, payload)
+            self.violated(call, str(self.validator.error(payload)))
         if self.operation.metered:
             self.check_read_fields(payload)
         if call.key is not None:
             check_models(call.key, payload)
 
-    def violated(self, call: Call, payload: Any) -> None:
+    def violated(self, call: Call, violation: str) -> None:
         """Refuse a violation where the spec judges; else count it and let it pass."""
-        assert self.validator is not None
-        violation = self.validator.error(payload)
         if self.enforce:
-            raise BadRequest(str(violation))
+            raise BadRequest(violation)
         self.services.metrics.violated(self.operation.id, "request")
         logger.warning(
             "Request breaks the contract",
             extra={
                 "operation": self.operation.id,
-                "violation": str(violation),
+                "violation": violation,
                 "request_id": call.request_id,
             },
         )
