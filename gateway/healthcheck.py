@@ -1,6 +1,6 @@
 """Ask the server on this machine how it is: the health check of a container.
 
-A container runs it all the time, so `python -m gateway.healthcheck` imports the standard library alone and takes
+A container runs it all the time: `python -m gateway.healthcheck` imports the standard library alone and takes
 the two settings that matter from the environment.
 """
 
