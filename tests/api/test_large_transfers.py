@@ -92,7 +92,7 @@ def test_upload_waits_for_upstream(tmp_path: Path) -> None:
             growth = Growth(gateway)
             for target in ("/v1/files", "/api/v1/files/upload"):
                 assert taken(begin_upload(gateway, target)) < 50 * MEGABYTE
-    assert growth.most < BOUND
+            assert growth.most < BOUND
 
 
 def taken(upload: http.client.HTTPConnection) -> int:
