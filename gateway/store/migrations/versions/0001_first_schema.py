@@ -156,3 +156,4 @@ def upgrade() -> None:
     )
     op.create_index("ix_usage_daily_key_id_day", "usage_daily", ["key_id", "day"], unique=False)
     op.execute("INSERT INTO revisions (name, value) VALUES ('keys', 0)")
+    op.execute("INSERT INTO revisions (name, value) VALUES ('audit', 0)")
