@@ -50,7 +50,8 @@ _OBJECTS: dict[str, Kind] = {"container": "containers", "agent": "agents", "envi
 _OPAQUE = frozenset({"input", "input_schema", "metadata"})
 """Members whose contents are the caller's or the model's own: a `file_id` in there is not Anthropic's."""
 
-_MARKERS = re.compile(rb"\\u00[4-7]|" + "|".join(f'"{name}s?"' for name in (*_MEMBERS, *_OBJECTS)).encode())
+_MARKERS = [f'"{name}'.encode() for name in _MEMBERS] + [f'"{name}"'.encode() for name in _OBJECTS]
+_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
 
 
 class Owned(NamedTuple):
@@ -177,7 +178,9 @@ def names_resources(raw: bytes) -> bool:
 
     An escaped letter could hide a member's name, so such a body is searched as well.
     """
-    return _MARKERS.search(raw) is not None
+    if any(marker in raw for marker in _MARKERS):
+        return True
+    return b"\\u00" in raw and _ESCAPED_LETTER.search(raw) is not None
 
 
 def named_in(body: object) -> set[Owned]:
