@@ -4,7 +4,6 @@ All keys share one workspace upstream, where each sees everything. So the gatewa
 belongs to the key that made it, or whose answer brought it forth, and does not exist for any other.
 """
 
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -50,8 +49,8 @@ _OBJECTS: dict[str, Kind] = {"container": "containers", "agent": "agents", "envi
 _OPAQUE = frozenset({"input", "input_schema", "metadata"})
 """Members whose contents are the caller's or the model's own: a `file_id` in there is not Anthropic's."""
 
-_MARKERS = [f'"{name}'.encode() for name in _MEMBERS] + [f'"{name}"'.encode() for name in _OBJECTS]
-_ESCAPED_LETTER = re.compile(rb"\\u00[4-7]")
+_STRINGS = _MEMBERS | _OBJECTS
+_LISTS: dict[str, Kind] = {f"{name}s": kind for name, kind in _MEMBERS.items()}
 
 
 class Owned(NamedTuple):
@@ -173,18 +172,12 @@ class Walls:
             self._owners.popitem(last=False)
 
 
-def names_resources(raw: bytes) -> bool:
-    """Whether a body may name a resource at all: spares most bodies the search.
-
-    An escaped letter could hide a member's name, so such a body is searched as well.
-    """
-    if any(marker in raw for marker in _MARKERS):
-        return True
-    return b"\\u00" in raw and _ESCAPED_LETTER.search(raw) is not None
-
-
 def named_in(body: object) -> set[Owned]:
-    """The resources that a request's parsed body names."""
+    """The resources that a request's parsed body names.
+
+    It goes through every block: searching the bytes for the names first costs more than the walk, and an escaped
+    letter would hide a name from it.
+    """
     found: set[Owned] = set()
     waiting = [body]
     while waiting:
@@ -193,13 +186,11 @@ def named_in(body: object) -> set[Owned]:
             waiting.extend(node)
         elif isinstance(node, dict):
             for name, value in node.items():
-                if name in _OPAQUE:
-                    continue
                 if isinstance(value, str):
-                    kind = _MEMBERS.get(name) or _OBJECTS.get(name)
+                    kind = _STRINGS.get(name)
                     if kind is not None and not (name == "skill_id" and node.get("type") == "anthropic"):
                         found.add(Owned(kind, value))
-                elif isinstance(value, dict | list):
+                elif isinstance(value, dict | list) and name not in _OPAQUE:
                     found.update(_inner(name, value))
                     waiting.append(value)
     return found
@@ -239,12 +230,9 @@ def _inner(name: str, value: dict[str, Any] | list[Any]) -> Iterable[Owned]:
     """Ids in the object forms: `container: {id: …}`, `vault_ids: […]`."""
     if isinstance(value, dict):
         kind = _OBJECTS.get(name)
-        if kind is not None and isinstance(value.get("id"), str):
-            yield Owned(kind, value["id"])
-    else:
-        kind = _MEMBERS.get(name.removesuffix("s"))
-        if kind is not None:
-            yield from (Owned(kind, item) for item in value if isinstance(item, str))
+        return [Owned(kind, value["id"])] if kind is not None and isinstance(value.get("id"), str) else ()
+    kind = _LISTS.get(name)
+    return [Owned(kind, item) for item in value if isinstance(item, str)] if kind is not None else ()
 
 
 def _is_anthropics(resource: Owned) -> bool:

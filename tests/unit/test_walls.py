@@ -1,6 +1,5 @@
 import asyncio
 import random
-import re
 
 import pytest
 
@@ -8,7 +7,7 @@ from gateway import walls as module
 from gateway.errors import BadRequest, NotFound
 from gateway.keys import Key
 from gateway.store import Store
-from gateway.walls import Owned, Walls, brought_forth, made_by, named_in, names_resources
+from gateway.walls import Owned, Walls, brought_forth, made_by, named_in
 
 ONE = Key("key_one", "one", frozenset(["files", "batches"]))
 TWO = Key("key_two", "two", frozenset(["files", "batches"]))
@@ -226,29 +225,6 @@ def uploaded(file_id):
 )  # fmt: skip
 def test_ids_in_requests_are_found(body, found):
     assert named_in(body) == found
-
-
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        (b'{"messages":[{"role":"user","content":"my agent and its container"}]}', False),
-        (b'{"file_id":"x"}', True),
-        (b'{ "container" : "x"}', True),
-        (b'{"vault_ids":["x"]}', True),
-        (rb'{"file\u005fid":"x"}', True),
-        (rb'{"\u0066ile_id":"x"}', True),
-        (rb'{"text":"caf\u00e9"}', False),
-        (b'{"tool_use_id":"toolu_1"}', False),
-    ],
-)
-def test_most_bodies_need_no_search(raw, expected):
-    assert names_resources(raw) is expected
-
-
-def test_every_member_that_is_searched_for_is_announced():
-    for name in (*module._MEMBERS, *module._OBJECTS):
-        assert names_resources(f'{{"{name}":"x"}}'.encode())
-        assert re.fullmatch(r"[a-z_]+", name)
 
 
 def output(kind, file_id):
