@@ -19,6 +19,7 @@ HELD_P99_MS = 50  # a held stream whose events come later than this is not "held
 FIRST_EVENT_REQUESTS = 200
 FEW_EVENTS = ("--events", "6", "--interval-ms", "4")
 SLOW_READERS = 100
+SETTLE_SECONDS = 5.0  # until every buffer on the way to a slow reader is full
 _ENDLESS = 1_000_000
 _LONG_BYTES = 8 * 2**20
 _LONG_STREAM = ("--events", "2053", "--text-bytes", "4096")
@@ -110,6 +111,7 @@ def _slow(report: Report, options: Options, target: Target, body: Path, stream_b
     before, rss_before = load(), procfs.rss_bytes(server.pid)
 
     def meanwhile() -> None:
+        time.sleep(SETTLE_SECONDS)
         during, rss = load(), procfs.rss_bytes(server.pid)
         report.add(
             target.label,
@@ -126,7 +128,7 @@ def _slow(report: Report, options: Options, target: Target, body: Path, stream_b
         stream_body,
         target.headers,
         streams=SLOW_READERS,
-        seconds=options.seconds + 1,
+        seconds=options.seconds + SETTLE_SECONDS + 1,
         core=options.load_core,
         never_read=True,
         meanwhile=meanwhile,
