@@ -1,0 +1,162 @@
+"""`/api/v1/usage` over a real socket: who sees what, and how it is added up."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.client import Client
+from tests.support.gateway import Gateway
+
+USAGE = "/api/v1/usage"
+SONNET = "claude-sonnet-4-20250514"
+HAIKU = "claude-haiku-4-5"
+SUMS = (
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "cost_usd",
+    "estimated_requests",
+)
+
+
+class Apps(NamedTuple):
+    kitchen: Client
+    study: Client
+    study_id: str
+
+
+def ask(app: Client, model: str) -> dict[str, int]:
+    body = {"model": model, "messages": [{"role": "user", "content": "How are you?"}]}
+    got = app.call("POST", "/api/v1/messages/create", body)
+    assert got.status == 200, got.body
+    usage: dict[str, int] = got.json()["data"]["usage"]
+    return usage
+
+
+@pytest.fixture(scope="module")
+def apps(sandboxed: Gateway) -> Apps:
+    """Two keys: one has asked two models, the other one model twice."""
+    made = [
+        sandboxed.call("POST", "/api/v1/keys", {"name": name, "scopes": ["messages"]}).json()["data"]
+        for name in ("usage kitchen", "usage study")
+    ]
+    kitchen, study = (Client(sandboxed.url, key["key"]) for key in made)
+    ask(kitchen, SONNET)
+    ask(kitchen, HAIKU)
+    ask(study, SONNET)
+    ask(study, SONNET)
+    return Apps(kitchen, study, made[1]["id"])
+
+
+def report(client: Client, query: str = "") -> dict[str, Any]:
+    got = client.call("GET", f"{USAGE}?{query}" if query else USAGE)
+    assert got.status == 200, got.body
+    data: dict[str, Any] = got.json()["data"]
+    return data
+
+
+def test_a_key_sees_its_own(apps: Apps) -> None:
+    data = report(apps.kitchen)
+
+    assert data["timezone"] == "UTC"
+    assert [(row["key"], row["model"]) for row in data["rows"]] == [
+        ("usage kitchen", HAIKU),
+        ("usage kitchen", SONNET),
+    ]
+    today = datetime.now(UTC).date()
+    for row in data["rows"]:
+        assert tuple(row) == ("key", "model", "day", *SUMS)
+        assert row["day"] in {str(today), str(today - timedelta(days=1))}
+        assert row["requests"] == 1
+        assert row["input_tokens"] > 0
+    assert tuple(data["total"]) == SUMS
+    for name in SUMS:
+        assert Decimal(data["total"][name]) == sum(Decimal(row[name]) for row in data["rows"])
+
+
+def test_the_cost_is_exact(apps: Apps) -> None:
+    [row] = report(apps.study, "group_by=model")["rows"]
+
+    # $3 and $15 a million tokens: 3,000 and 15,000 nano-dollars each.
+    nanodollars = 3_000 * row["input_tokens"] + 15_000 * row["output_tokens"]
+    assert row["requests"] == 2
+    assert Decimal(row["cost_usd"]) == Decimal(nanodollars) / 10**9
+
+
+def test_an_admin_sees_all(sandboxed: Gateway, apps: Apps) -> None:
+    names = {row["key"] for row in report(sandboxed, "group_by=key")["rows"]}
+
+    assert {"usage kitchen", "usage study"} <= names
+
+
+@pytest.mark.parametrize(
+    ("query", "columns"),
+    [("group_by=key", ("key",)), ("group_by=day,model", ("model", "day")), ("group_by=model", ("model",))],
+)
+def test_only_the_columns_asked_for_appear(apps: Apps, query: str, columns: tuple[str, ...]) -> None:
+    data = report(apps.kitchen, query)
+
+    assert all(tuple(row) == (*columns, *SUMS) for row in data["rows"])
+    assert len(data["rows"]) == (2 if "model" in columns else 1)
+    assert data["total"] == report(apps.kitchen)["total"]
+
+
+def test_days_bound_the_report_on_both_sides(apps: Apps) -> None:
+    now = datetime.now(UTC)
+    today = now.strftime("%Y-%m-%d")
+    yesterday, tomorrow = (f"{now + timedelta(days=days):%Y-%m-%d}" for days in (-1, 1))
+
+    everything = report(apps.kitchen)["total"]["requests"]
+    assert everything == 2
+    assert report(apps.kitchen, f"from={yesterday}&to={today}")["total"]["requests"] == everything
+    assert (
+        report(apps.kitchen, f"from={yesterday}T00:00:00Z&to={tomorrow}t12:00:00z")["total"]["requests"]
+        == everything
+    )
+    assert report(apps.kitchen, f"from={tomorrow}")["rows"] == []
+    empty = report(apps.kitchen, "to=2020-01-01T00:00:00%2B01:00")
+    assert empty["rows"] == []
+    assert empty["total"] == dict.fromkeys(SUMS, 0) | {"cost_usd": "0"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "from=yesterday",
+        "from=2026-02-30",
+        "from=2026-11-22T12:00:00",
+        "to=",
+        "from=2026-01-01&from=2026-01-02",
+        "group_by=",
+        "group_by=colour",
+        "group_by=day,",
+        "group_by=day,day",
+        "group_by=day&group_by=key",
+        "since=2026-01-01",
+    ],
+)
+def test_a_wrong_query_is_refused(sandboxed: Gateway, query: str) -> None:
+    got = sandboxed.call("GET", f"{USAGE}?{query}")
+
+    assert got.status == 400
+    assert got.json()["error"].startswith("query parameter ")
+
+
+def test_a_key_of_any_scope_may_ask(sandboxed: Gateway) -> None:
+    fields = {"name": "usage skills", "scopes": ["skills"]}
+    app = Client(sandboxed.url, sandboxed.call("POST", "/api/v1/keys", fields).json()["data"]["key"])
+
+    assert report(app)["rows"] == []
+    assert app.call("GET", USAGE, with_key=False).status == 401
+
+
+def test_a_revoked_key_keeps_its_name(sandboxed: Gateway, apps: Apps) -> None:
+    sandboxed.call("DELETE", f"/api/v1/keys/{apps.study_id}")
+
+    rows = report(sandboxed, "group_by=key")["rows"]
+
+    assert next(row for row in rows if row["key"] == "usage study")["requests"] == 2
