@@ -175,8 +175,8 @@ class Walls:
 def named_in(body: object) -> set[Owned]:
     """The resources that a request's parsed body names.
 
-    It goes through every block: searching the bytes for the names first costs more than the walk, and an escaped
-    letter would hide a name from it.
+    It goes through every block: to search the bytes for the names first costs more than the walk, and an
+    escaped letter would hide a name from it.
     """
     found: set[Owned] = set()
     waiting = [body]
