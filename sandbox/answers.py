@@ -123,8 +123,8 @@ def _thinking(body: Body, text: str) -> list[Block]:
 
 def _text(body: Body, text: str, run: ServerToolRun | None) -> Block:
     """The text block that ends an answer."""
-    structure = (body.get("output_config") or {}).get("format") or body.get("output_format")
-    if structure:
+    structure = (body.get("output_config") or {}).get("format") or {}
+    if "schema" in structure:
         return {"type": "text", "text": dump(value_for(structure["schema"])).decode()}
     cited = run.citations if run else citations_in(body)
     if cited:

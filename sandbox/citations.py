@@ -12,7 +12,7 @@ def citations_in(body: Body) -> list[Block]:
     sources = [
         block
         for message in body["messages"]
-        for block in blocks(message["content"])
+        for block in blocks(message.get("content"))
         if block.get("type") in {"document", "search_result"}
     ]
     documents = [block for block in sources if block["type"] == "document"]

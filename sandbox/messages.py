@@ -106,9 +106,7 @@ class Messages:
     def _find_files(self, body: Body) -> None:
         """Raises `ApiError` 404 for a file that the messages name and nobody uploaded."""
         for message in body["messages"]:
-            if isinstance(message["content"], str):
-                continue
-            for block in walk(message["content"]):
+            for block in walk(message.get("content")):
                 source = block.get("source")
                 file_id = block.get("file_id") or (
                     source.get("file_id") if isinstance(source, dict) else None

@@ -35,7 +35,7 @@ def segments(body: Body) -> list[Segment]:
     found += [_segment("system", block) for block in blocks(body.get("system"))]
     for message in body["messages"]:
         first = len(found)
-        found += [_segment(message["role"], block) for block in blocks(message["content"])]
+        found += [_segment(message["role"], block) for block in blocks(message.get("content"))]
         if len(found) > first:
             found[first].tokens += _MESSAGE_TOKENS
     if found and body.get("cache_control"):
@@ -73,12 +73,12 @@ def _last_said(body: Body) -> list[Block]:
 
 
 def walk(content: str | list[Block] | None) -> Iterator[Block]:
-    """All blocks of a content, those inside of tool results and documents too."""
+    """All blocks of a content, those inside of results and documents too; unknown ones hold anything."""
     for block in blocks(content):
         yield block
         inner = block.get("content")
         if isinstance(inner, list):
-            yield from walk(inner)
+            yield from walk([one for one in inner if isinstance(one, dict)])
 
 
 def _segment(role: str, block: Block) -> Segment:
@@ -87,7 +87,7 @@ def _segment(role: str, block: Block) -> Segment:
 
 def _ttl(block: Block) -> str | None:
     control = block.get("cache_control")
-    return control.get("ttl", "5m") if control else None
+    return control.get("ttl", "5m") if isinstance(control, dict) else None
 
 
 def _block_tokens(block: Block) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jsonschema_rs
+
 from sandbox.errors import ApiError, invalid
 from sandbox.models import Model
 from sandbox.prompts import Body, Segment, blocks
@@ -43,7 +45,7 @@ def has_messages(case: Case) -> None:
     if not messages:
         raise invalid("messages: at least one message is required")
     for index, message in enumerate(messages[:-1]):
-        if not message["content"]:
+        if not message.get("content") and message["role"] != "system":
             raise invalid(
                 f"messages.{index}: all messages must have non-empty content except for the optional final "
                 "assistant message"
@@ -105,7 +107,7 @@ def tools_pair_up(case: Case) -> None:
 
 def tools_are_distinct(case: Case) -> None:
     """A name stands for one tool, and a forced tool must be there."""
-    names = [tool["name"] for tool in case.body.get("tools") or () if "name" in tool]
+    names = [tool["name"] for tool in case.body.get("tools") or () if isinstance(tool.get("name"), str)]
     if len(set(names)) != len(names):
         raise invalid("tools: Tool names must be unique.")
     choice: dict[str, Any] = case.body.get("tool_choice") or {}
@@ -113,6 +115,16 @@ def tools_are_distinct(case: Case) -> None:
         raise invalid(f"Tool '{choice.get('name')}' not found in provided tools")
     if choice.get("type") == "any" and not names:
         raise invalid("tool_choice: `any` may only be specified while providing `tools`")
+
+
+def schemas_are_valid(case: Case) -> None:
+    """The schemas of tools and of structured outputs are JSON Schema."""
+    for index, tool in enumerate(case.body.get("tools") or ()):
+        if "input_schema" in tool and not jsonschema_rs.meta.is_valid(tool["input_schema"]):
+            raise invalid(f"tools.{index}.input_schema: JSON schema is invalid")
+    structure = (case.body.get("output_config") or {}).get("format") or {}
+    if "schema" in structure and not jsonschema_rs.meta.is_valid(structure["schema"]):
+        raise invalid("output_config.format.schema: JSON schema is invalid")
 
 
 def thinking_fits(case: Case) -> None:
@@ -194,6 +206,7 @@ _COMMON: tuple[Rule, ...] = (
     blocks_fit_version,
     tools_pair_up,
     tools_are_distinct,
+    schemas_are_valid,
     thinking_fits,
     thinking_is_unchanged,
     breakpoints_fit,

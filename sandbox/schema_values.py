@@ -5,6 +5,8 @@ from typing import Any
 Schema = dict[str, Any]
 
 _MAX_DEPTH = 12
+_MAX_ITEMS = 100
+_MAX_LENGTH = 10_000
 _FORMATS = {
     "date": "2026-01-31",
     "time": "12:00:00Z",
@@ -52,7 +54,8 @@ def _of_type(schema: Schema, root: Schema, name: str, depth: int) -> Any:
         members = properties if isinstance(properties, dict) else {}
         return {key: _value(member, root, key, depth + 1) for key, member in members.items()}
     if kind == "array":
-        return [_value(schema.get("items", {}), root, name, depth + 1)] * max(1, schema.get("minItems", 1))
+        count = int(min(max(1, schema.get("minItems", 1)), _MAX_ITEMS))
+        return [_value(schema.get("items", {}), root, name, depth + 1)] * count
     if kind in {"integer", "number"}:
         return _number(schema)
     if kind == "boolean":
@@ -70,7 +73,9 @@ def _number(schema: Schema) -> Any:
 
 def _string(schema: Schema, name: str) -> str:
     text = _FORMATS.get(schema.get("format", ""), f"example {name}")
-    return text.ljust(schema.get("minLength", 0), ".")[: schema.get("maxLength")]
+    least = int(min(schema.get("minLength", 0), _MAX_LENGTH))
+    most = int(min(schema.get("maxLength", _MAX_LENGTH), _MAX_LENGTH))
+    return text.ljust(least, ".")[:most]
 
 
 def _first_member(members: list[Any]) -> Any:

@@ -57,7 +57,7 @@ def chosen(body: Body, text: str) -> Tool | None:
 
 def family(tool: Tool) -> str | None:
     """The start of the type of a tool of Anthropic's own, such as `web_search`; None for the caller's."""
-    kind = tool.get("type") or ""
+    kind = str(tool.get("type") or "")
     return next((name for name in _HINTS if kind.startswith(name)), None)
 
 
@@ -72,7 +72,7 @@ def input_for(tool: Tool) -> dict[str, Any]:
 
 def _score(tool: Tool, words: set[str]) -> int:
     hints = _HINTS.get(family(tool) or "", "")
-    description = tool.get("description") or ""
+    description = str(tool.get("description") or "")
     return 3 * len(words & _words(f"{tool['name']} {hints}")) + len(
         words & _words(description.partition(". ")[0])
     )
