@@ -3,10 +3,10 @@ PYTHON := .venv/bin/python
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements clean
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements image image-archive container-test clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## make .venv with everything in it, and nothing elsewhere
 
@@ -56,6 +56,19 @@ COMPILE = $(PYTHON) -m uv pip compile --quiet --universal --generate-hashes --py
 requirements: $(INSTALLED) ## pin the dependencies of pyproject.toml anew (UPGRADE=--upgrade for newer ones)
 	$(COMPILE) $(UPGRADE) -o requirements.txt
 	$(COMPILE) $(UPGRADE) --extra dev -c requirements.txt -o requirements-dev.txt
+
+IMAGE = anthropic-gateway:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: ## build the container image (PLATFORM=linux/arm64, BASE_IMAGE=...)
+	docker build $(if $(PLATFORM),--platform $(PLATFORM)) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) \
+		-t $(IMAGE) .
+
+image-archive: image ## save the image to dist/ as a file that another machine can import
+	@mkdir -p dist
+	@file="dist/$(subst :,-,$(IMAGE))-$$(docker image inspect -f '{{.Architecture}}' $(IMAGE)).tar"; \
+	docker save -o "$$file" $(IMAGE) && echo "$$file"
+
+container-test: $(INSTALLED) ## build the image, start it by Compose and test it (needs Docker)
+	$(PYTHON) -m pytest -m container
 
 clean: ## remove .venv, caches and the data of make run
 	rm -rf .venv .cache .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
