@@ -1,6 +1,6 @@
 """The address under which the caller reached the gateway."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from gateway.call import Call
 
@@ -11,15 +11,15 @@ def public_origin(call: Call) -> str:
     `X-Forwarded-Proto`, `-Host` and `-Prefix` are believed from TRUSTED_PROXIES only; of several values the
     last one counts, which the nearest proxy wrote.
     """
-    scheme, host, prefix = call.scope["scheme"], _text(call.header(b"host")), ""
+    scheme, host, prefix = call.scope["scheme"], _last(call, b"host"), ""
     if _from_trusted_proxy(call):
-        scheme = _last(call.header(b"x-forwarded-proto")) or scheme
-        host = _last(call.header(b"x-forwarded-host")) or host
-        prefix = _last(call.header(b"x-forwarded-prefix")).rstrip("/")
+        scheme = _last(call, b"x-forwarded-proto") or scheme
+        host = _last(call, b"x-forwarded-host") or host
+        prefix = _last(call, b"x-forwarded-prefix").strip("/")
     if not host:
         server = call.scope.get("server") or ("localhost", None)
         host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
-    return f"{scheme}://{host}{prefix}"
+    return f"{scheme}://{host}/{prefix}" if prefix else f"{scheme}://{host}"
 
 
 def _from_trusted_proxy(call: Call) -> bool:
@@ -30,12 +30,12 @@ def _from_trusted_proxy(call: Call) -> bool:
         address = ip_address(client[0])
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:  # how a listener on `::` sees IPv4
+        address = address.ipv4_mapped
     return any(address in network for network in networks)
 
 
-def _last(value: bytes | None) -> str:
-    return _text(value).rpartition(",")[2].strip()
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode("latin-1")
+def _last(call: Call, name: bytes) -> str:
+    """The last value of a header, over all its lines (RFC 9110 §5.3)."""
+    lines = [value for key, value in call.headers if key == name]
+    return lines[-1].decode("latin-1").rpartition(",")[2].strip() if lines else ""
