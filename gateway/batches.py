@@ -5,12 +5,15 @@ by.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gateway.call import Call
 from gateway.origin import public_origin
+
+_MEMBER = re.compile(rb'("results_url"\s*:\s*)("(?:[^"\\]|\\.)*")')
 
 
 def with_own_results_url(call: Call, body: bytes, parsed: Any) -> bytes:
@@ -21,9 +24,13 @@ def with_own_results_url(call: Call, body: bytes, parsed: Any) -> bytes:
         body: upstream's bytes.
         parsed: the same, parsed.
     """
-    for batch_id, url in _results_urls(parsed):
-        body = body.replace(_quoted(url), _quoted(_own_url(call, batch_id, url)))
-    return body
+    own = {url: _own_url(call, batch_id, url) for batch_id, url in _results_urls(parsed)}
+
+    def replaced(member: re.Match[bytes]) -> bytes:
+        url = own.get(json.loads(member[2]))
+        return member[0] if url is None else member[1] + json.dumps(url).encode()
+
+    return _MEMBER.sub(replaced, body) if own else body
 
 
 def _results_urls(parsed: Any) -> Iterator[tuple[str, str]]:
@@ -41,7 +48,3 @@ def _own_url(call: Call, batch_id: str, url: str) -> str:
         return f"{origin}/api/v1/batches/{quote(batch_id, safe='')}/results"
     parts = urlsplit(url)
     return f"{origin}{parts.path}{'?' + parts.query if parts.query else ''}"
-
-
-def _quoted(url: str) -> bytes:
-    return json.dumps(url).encode()

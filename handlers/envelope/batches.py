@@ -5,6 +5,7 @@ from urllib.parse import quote
 from gateway import relay, splice
 from gateway.batches import with_own_results_url
 from gateway.call import Call
+from gateway.errors import Conflict, UpstreamError
 from gateway.lines import as_envelope_list
 from gateway.negotiation import prefers
 from gateway.pagination import cursors
@@ -40,13 +41,29 @@ async def cancel_batch(call: Call, batch_id: str) -> Response:
 
 
 async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
-    """The results: a list, or Anthropic's own lines for a caller that asks; passed on as they come."""
+    """The results: a list, or Anthropic's own lines for a caller that asks; passed on as they come.
+
+    Raises:
+        Conflict: the batch has not ended. Upstream says of it that it has no results, as of one it never had.
+    """
     answer = await relay.send_envelope(call, "GET", f"{_item(batch_id)}/results", streamed=True)
-    await relay.refuse_errors(answer)
+    try:
+        await relay.refuse_errors(answer)
+    except UpstreamError as refusal:
+        if refusal.status == 404:
+            await _refuse_unended(call, batch_id)
+        raise
     lines = relay.chunks(answer)
     if prefers(call.header(b"accept") or b"*/*", JSON_LINES, to="application/json"):
         return StreamResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
     return StreamResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))
+
+
+async def _refuse_unended(call: Call, batch_id: str) -> None:
+    batch = (await get_batch(call, batch_id)).data
+    status = batch.get("processing_status") if isinstance(batch, dict) else None
+    if isinstance(status, str) and status != "ended":
+        raise Conflict(f"the batch has not ended (processing_status is {status}), so it has no results yet")
 
 
 async def _batch(call: Call, method: str, target: str, body: bytes | None = None) -> Response:
