@@ -1,0 +1,83 @@
+"""Streams other than messages, each that there is: not held, not changed, ended with their caller."""
+
+import re
+import time
+
+import pytest
+
+import openapi
+from gateway.catalog import Catalog, Operation
+from tests.conftest import Relay
+from tests.support.recorder import Gate, stream
+
+STREAMED = [
+    operation
+    for operation in Catalog({"native": openapi.load("native"), "envelope": openapi.load("envelope")})
+    if operation.stream is not None and operation.method == "GET"
+]
+PIECES = {
+    "sse": [b": hello\n\n", b"event: novel\nid: 1\nda", b"ta: {}\n\n", b"data: \xe2\x80\xa8\r\n\r\n"],
+    "jsonl": [b'{"custom_id":"a"}\n', b'{"custom', b'_id":"b"}\n', b'{"custom_id":"c"}'],
+    "binary": [b"PK\x03\x04", bytes(range(256)), b"\x00" * 70_000, b"\r\n"],
+}
+AT_ONCE = 0.2
+
+streamed = pytest.mark.parametrize("operation", STREAMED, ids=lambda operation: operation.id)
+
+
+def test_each_kind_is_there() -> None:
+    assert {operation.stream for operation in STREAMED} == set(PIECES)
+    assert {operation.dialect for operation in STREAMED} == {"native", "envelope"}
+
+
+@streamed
+def test_each_piece_passes_at_once(relay: Relay, operation: Operation) -> None:
+    pieces = PIECES[operation.stream or ""]
+    gates = [Gate() for _ in pieces]
+    steps = [step for piece, gate in zip(pieces, gates, strict=True) for step in (piece, gate)]
+    relay.upstream.script(stream(*steps, kind=operation.response_types[0]))
+
+    with relay.gateway.open("GET", target(operation), headers=accept(operation)) as got:
+        assert got.status == 200
+        for piece, gate in zip(pieces, gates, strict=True):
+            came = b""
+            while len(came) < len(piece):
+                came += got.chunk()
+            assert came == piece
+            gate.open()
+        assert got.read() == b""
+        headers = dict(got.headers)
+    if operation.stream == "sse":
+        assert headers["cache-control"] == "no-cache"
+        assert headers["x-accel-buffering"] == "no"
+    assert "content-encoding" not in headers
+
+
+@streamed
+@pytest.mark.parametrize("begun", [True, False], ids=["in the middle", "before the first byte"])
+def test_upstream_is_left_with_the_caller(relay: Relay, operation: Operation, begun: bool) -> None:
+    gate = Gate()
+    first = [PIECES[operation.stream or ""][0]] if begun else []
+    whole = stream(*first, gate, kind=operation.response_types[0])
+    relay.upstream.script(whole if begun else [gate])
+    connection = relay.gateway.begin("GET", target(operation), headers=accept(operation))
+    request = relay.upstream.wait_for(1)
+    if begun:
+        assert connection.getresponse().read1() == first[0]
+    else:
+        time.sleep(0.2)
+
+    connection.close()
+    hung_up = time.monotonic()
+
+    assert request.wait_until_left() - hung_up < AT_ONCE
+    gate.open()
+
+
+def target(operation: Operation) -> str:
+    return re.sub(r"\{\w+\}", "x", operation.path)
+
+
+def accept(operation: Operation) -> list[tuple[str, str]]:
+    """Batch results in the envelope are lines only for a caller that asks for them."""
+    return [("accept", "application/x-jsonl")] if operation.stream == "jsonl" else []
