@@ -190,9 +190,9 @@ async def test_a_revoked_key_opens_nothing_and_cannot_be_changed(ring):
     assert await ring.revoke(key.id) is revoked
     with pytest.raises(AuthenticationFailed):
         ring.authenticate(secret)
-    with pytest.raises(Conflict):
+    with pytest.raises(NotFound, match="revoked"):
         await ring.update(key.id, {"models": []})
-    with pytest.raises(Conflict):
+    with pytest.raises(NotFound, match="revoked"):
         await ring.rotate(key.id)
     assert ring.all() == []
     assert ring.all(revoked=True) == [revoked]
@@ -344,20 +344,21 @@ async def test_a_wrong_key_costs_what_a_right_one_costs(ring):
     assert cost(wrong) - cost(secret) < 10 * 5_000
 
 
-async def test_ten_thousand_keys_open_as_fast_as_one(store):
-    ring = KeyRing(store, ADMIN)
-    _, secret = await ring.create({"name": "first"})
-
-    def cost():
-        best = float("inf")
-        for _ in range(200):
+async def test_ten_thousand_keys_open_as_fast_as_one(tmp_path):
+    opened = {}
+    for count in (1, 10_000):
+        store = Store(f"sqlite:///{tmp_path}/{count}.db")
+        ring = KeyRing(store, ADMIN)
+        made = await asyncio.gather(*(ring.create({"name": f"key {number}"}) for number in range(count)))
+        opened[count] = ring, made[count // 2][1]
+        assert len(ring.all()) == count
+        await store.close()
+    # In turn, and the best of many: what else the machine does meets both alike.
+    best = dict.fromkeys(opened, float("inf"))
+    for _ in range(500):
+        for count, (ring, secret) in opened.items():
             started = time.perf_counter_ns()
             for _ in range(20):
                 ring.authenticate(secret)
-            best = min(best, time.perf_counter_ns() - started)
-        return best
-
-    alone = cost()
-    await asyncio.gather(*(ring.create({"name": f"key {number}"}) for number in range(10_000)))
-    assert len(ring.all()) == 10_001
-    assert cost() < 1.3 * alone
+            best[count] = min(best[count], time.perf_counter_ns() - started)
+    assert best[10_000] < 1.3 * best[1]

@@ -307,33 +307,37 @@ async def test_a_replica_that_was_taken_for_dead_does_not_book_twice(ledger, sto
 
 
 async def test_a_million_rows_make_neither_a_call_nor_a_report_slower(tmp_path):
-    async def costs(store, ledger):
-        call, summary = float("inf"), float("inf")
-        for _ in range(8):
-            started = time.process_time()
-            for _ in range(100):
-                ledger.settle(await begin(ledger), USAGE)
-            await store.flush()
-            call = min(call, time.process_time() - started)
-            started = time.process_time()
-            await report(store, group_by=["day"])
-            summary = min(summary, time.process_time() - started)
-        return call, summary
+    async def cost_of_calls(store, ledger):
+        started = time.process_time()
+        for _ in range(50):
+            ledger.settle(await begin(ledger), USAGE)
+        await store.flush()
+        return time.process_time() - started
 
-    measured = []
-    for name, count in (("empty", 0), ("full", 1_000_000)):
-        store = Store(f"sqlite:///{tmp_path}/{name}.db")
-        if count:
-            await store.write(_fill, count)
-        ledger = Ledger(store, PRICES, ZoneInfo("UTC"))
-        measured.append(await costs(store, ledger))
-        if count:
-            assert (await report(store))["total"]["requests"] > count
+    async def cost_of_reports(store, _ledger):
+        started = time.process_time()
+        for _ in range(5):
+            await report(store, group_by=["day"])
+        return time.process_time() - started
+
+    opened = {}
+    for count in (0, 1_000_000):
+        store = Store(f"sqlite:///{tmp_path}/{count}.db")
+        await store.write(_fill, count)
+        opened[count] = store, Ledger(store, PRICES, ZoneInfo("UTC"))
+    assert (await report(opened[1_000_000][0]))["total"]["requests"] == 1_000_000
+    for cost in (cost_of_calls, cost_of_reports):
+        # In turn, and the best of many: what else the machine does meets both alike.
+        best = dict.fromkeys(opened, float("inf"))
+        for _ in range(25):
+            for count, (store, ledger) in opened.items():
+                best[count] = min(best[count], await cost(store, ledger))
+        # A report of a month has 31 rows where the other has one.
+        allowance = 0.005 if cost is cost_of_reports else 0.0
+        assert best[1_000_000] < 1.3 * best[0] + allowance
+    for store, ledger in opened.values():
         await ledger.close()
         await store.close()
-    (call, summary), (full_call, full_summary) = measured
-    assert full_call < 1.3 * call
-    assert full_summary < 1.3 * summary + 0.002
 
 
 def _fill(session, count):
