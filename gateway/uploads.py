@@ -124,12 +124,12 @@ class FormReader:
     def _header_end(self) -> None:
         if self._header.lower() == b"content-disposition":
             options = parse_options_header(self._value)[1]
-            self._name = options.get(b"name", b"").decode(errors="replace")
+            self._name = options[b"name"].decode(errors="replace") if b"name" in options else None
             self._filename = b"filename" in options
         self._header = self._value = b""
 
     def _headers_finished(self) -> None:
-        if not self._name:
+        if self._name is None:
             raise BadRequest("each part needs a Content-Disposition with a name (RFC 7578 §4.2)")
         if self._name in self._files and not self._filename:
             raise BadRequest(f"part {self._name}: must be a file, with a filename")
