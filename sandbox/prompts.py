@@ -31,7 +31,7 @@ class Segment:
 
 def segments(body: Body) -> list[Segment]:
     """The blocks of tools, system and messages, in this order."""
-    found = [_segment("tools", tool) for tool in body.get("tools") or ()]
+    found = [Segment("tools", tool, _json_tokens(tool), _ttl(tool)) for tool in body.get("tools") or ()]
     found += [_segment("system", block) for block in blocks(body.get("system"))]
     for message in body["messages"]:
         first = len(found)
@@ -102,6 +102,10 @@ def _block_tokens(block: Block) -> int:
             return sum(map(_block_tokens, blocks(block.get("content"))))
         case "tool_use":
             return tokens_of(block["name"]) + tokens_of(dump(block["input"]))
+    return _json_tokens(block)
+
+
+def _json_tokens(block: Block) -> int:
     return tokens_of(dump({key: value for key, value in block.items() if key != "cache_control"}))
 
 

@@ -28,6 +28,11 @@ class Case:
     prompt: list[Segment]
 
     @property
+    def said(self) -> list[Segment]:
+        """The blocks of the conversation's turns."""
+        return [segment for segment in self.prompt if segment.role in {"user", "assistant"}]
+
+    @property
     def strict(self) -> bool:
         """Whether the API version is one that dropped the old allowances."""
         return self.version >= _NO_SAMPLING
@@ -56,8 +61,8 @@ def has_messages(case: Case) -> None:
 
 def texts_are_not_empty(case: Case) -> None:
     """A text block must say something; a string of no characters is judged as an empty message instead."""
-    for segment in case.prompt:
-        if segment.block.get("type") == "text" and not segment.block["text"] and segment.role != "system":
+    for segment in case.said:
+        if segment.block.get("type") == "text" and not segment.block["text"]:
             raise invalid("messages: text content blocks must be non-empty")
 
 
@@ -74,7 +79,7 @@ def blocks_fit_version(case: Case) -> None:
     """New API versions take no documents from the assistant and no citations on user text."""
     if not case.strict:
         return
-    for segment in case.prompt:
+    for segment in case.said:
         kind = segment.block.get("type")
         if segment.role == "assistant" and kind == "document":
             raise invalid("messages: `document` blocks are not permitted in assistant messages")
@@ -144,7 +149,7 @@ def thinking_fits(case: Case) -> None:
 
 def thinking_is_unchanged(case: Case) -> None:
     """A thinking block comes back as it was given."""
-    for segment in case.prompt:
+    for segment in case.said:
         block = segment.block
         if block.get("type") == "thinking" and is_forged(block["thinking"], block["signature"]):
             raise invalid("messages: Invalid `signature` in `thinking` block")

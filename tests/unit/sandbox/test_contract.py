@@ -1,6 +1,8 @@
 """What the sandbox answers fits the native spec, and what the spec shows as requests, the sandbox takes."""
 
 import json
+import random
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from openapi import load
 from openapi.validation import Schemas
+from sandbox import Sandbox
 from sandbox.contract import Contract
 
 CONTRACT = Contract(load("native"))
@@ -117,3 +120,66 @@ def test_shown_requests_are_taken(http: httpx2.Client, path: str, body: dict[str
             text = text.replace(word, file_id)
     answer = http.post(path, content=text.encode())
     assert answer.status_code == 200, answer.text
+
+
+ODD: list[Any] = [None, True, -1, 0, 1e30, "", "x" * 300, "text", [], {}, [{}], [[]], [None], {"type": "x"}]
+
+
+def bent(value: Any, chance: random.Random) -> Any:
+    """The value with one of its parts taken away, doubled or made odd."""
+    if not isinstance(value, dict | list) or not value or chance.random() < 0.15:
+        return chance.choice(ODD)
+    bent_value: Any = value.copy()
+    key = chance.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    if chance.random() < 0.15:
+        del bent_value[key]
+    elif isinstance(value, list) and chance.random() < 0.15:
+        bent_value.append(value[key])
+    else:
+        bent_value[key] = bent(value[key], chance)
+    return bent_value
+
+
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21"])
+async def test_no_odd_body_is_a_crash(version: str) -> None:
+    """Whatever passes the open schema is answered or refused: 3,000 bodies, the same ones each time."""
+    chance = random.Random(version)
+    originals = [case.values[1] for case in shown_requests()]
+    originals += [{"model": "claude-opus-4-5", "max_tokens": 3000, **body} for body in REQUESTS.values()]
+    sandbox = Sandbox()
+    statuses = Counter[int]()
+    try:
+        for _ in range(3_000):
+            body = bent(chance.choice(originals), chance)
+            path = b"/v1/messages" if chance.random() < 0.8 else b"/v1/messages/count_tokens"
+            status = await post(sandbox, path, body, version.encode())
+            assert status != 500, body
+            statuses[status] += 1
+    finally:
+        await sandbox.close()
+    assert statuses[200] > 300
+    assert statuses[400] > 300
+
+
+async def post(sandbox: Sandbox, path: bytes, body: Any, version: bytes) -> int:
+    """The status of one call, made without a socket."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": json.dumps(body).encode()}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "scheme": "http",
+        "path": path.decode(),
+        "raw_path": path,
+        "query_string": b"",
+        "headers": [(b"x-api-key", b"any"), (b"anthropic-version", version)],
+    }
+    await sandbox(scope, receive, send)
+    status: int = sent[0]["status"]
+    return status
