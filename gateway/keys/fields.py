@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from gateway import rfc3339
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Conflict
 from gateway.keys.key import BUDGET, LIMITS, SCOPES
 from gateway.prices import nanodollars
 
@@ -36,6 +36,7 @@ def columns_of(
 
     Raises:
         BadRequest: a field is unknown or wrong.
+        Conflict: `expires_at` has passed.
     """
     columns: dict[str, Any] = {}
     for name, value in fields.items():
@@ -91,9 +92,9 @@ def _check_expiry(value: object, now: int) -> int | None:
         moment = None
     if moment is None:
         raise BadRequest("expires_at must be a time with its zone, such as 2027-01-31T12:00:00Z")
-    milliseconds = int(moment.timestamp() * 1000)
+    milliseconds = rfc3339.milliseconds(moment)
     if milliseconds <= now:
-        raise BadRequest("expires_at must be a time to come")
+        raise Conflict("expires_at must be a time to come")
     return milliseconds
 
 

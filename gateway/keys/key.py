@@ -2,9 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
+from gateway import rfc3339
 from gateway.prices import NANODOLLARS
 
 ADMIN_SCOPE = "gateway:admin"
@@ -105,10 +105,7 @@ BUDGET = {"usd_per_day": "day", "usd_per_month": "month"}
 
 
 def _timestamp(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if milliseconds is None else rfc3339.write(milliseconds)
 
 
 def _usd(amount: int | None) -> float | int | None:

@@ -122,6 +122,17 @@ class KeyRing:
             raise NotFound(f"no key {key_id}")
         return key
 
+    def living(self, key_id: str) -> Key:
+        """A key by its id that is not revoked.
+
+        Raises:
+            NotFound: no such key, or it is revoked.
+        """
+        key = self.get(key_id)
+        if key.revoked_at is not None:
+            raise NotFound(f"the key {key.name} is revoked")
+        return key
+
     def name(self, key_id: str) -> str:
         """A key's name for reports; the id itself should the key be unknown."""
         if key_id == ADMIN_ID:
@@ -149,7 +160,7 @@ class KeyRing:
 
         Raises:
             BadRequest: a field is wrong.
-            Conflict: the name is taken.
+            Conflict: the name is taken, or `expires_at` has passed.
         """
         if "name" not in fields:
             raise BadRequest("name is required")
@@ -173,10 +184,10 @@ class KeyRing:
 
         Raises:
             BadRequest: a field is wrong.
-            Conflict: the name is taken, or the key is revoked.
-            NotFound: no such key.
+            Conflict: the name is taken, or `expires_at` has passed.
+            NotFound: no such key, or it is revoked.
         """
-        self._live(key_id)
+        self.living(key_id)
         return await self._change(_update_fields, key_id, dict(fields), self._milliseconds())
 
     async def rotate(self, key_id: str, overlap: float = 0.0) -> tuple[Key, str]:
@@ -188,12 +199,11 @@ class KeyRing:
 
         Raises:
             BadRequest: the overlap is negative or longer than 30 days.
-            Conflict: the key is revoked.
-            NotFound: no such key.
+            NotFound: no such key, or it is revoked.
         """
         if not 0 <= overlap <= LONGEST_OVERLAP:
             raise BadRequest(f"the overlap must be between 0 and {LONGEST_OVERLAP:.0f} seconds")
-        self._live(key_id)
+        self.living(key_id)
         secret = generate_secret()
         now = self._milliseconds()
         until = now + int(overlap * 1000) if overlap else None
@@ -229,12 +239,6 @@ class KeyRing:
         row = await self._store.write(function, *args)
         self._adopt(row)
         return self._by_id[row.id]
-
-    def _live(self, key_id: str) -> Key:
-        key = self.get(key_id)
-        if key.revoked_at is not None:
-            raise Conflict(f"the key {key.name} is revoked")
-        return key
 
     def _milliseconds(self) -> int:
         return int(self._now() * 1000)

@@ -42,8 +42,8 @@ async def list_keys(
 
 
 async def get_key(call: Call, key_id: str) -> Response:
-    """One key, also a revoked one."""
-    return answer(call, call.services.keys.get(key_id).describe())
+    """One key that is not revoked."""
+    return answer(call, call.services.keys.living(key_id).describe())
 
 
 async def update_key(call: Call, key_id: str) -> Response:

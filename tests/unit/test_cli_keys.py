@@ -43,7 +43,7 @@ def fields(printed: str) -> dict[str, str]:
 
 
 def test_the_options_are_those_of_a_key() -> None:
-    assert (cli_keys.LIMITS, cli_keys.BUDGET) == (LIMITS, tuple(BUDGET))
+    assert [*cli_keys.LIMITS, *cli_keys.BUDGET] == [*LIMITS, *BUDGET]
 
 
 def test_create_prints_the_secret_once(run: Run) -> None:

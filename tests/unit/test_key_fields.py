@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 import openapi
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Conflict
 from gateway.keys import SCOPES
 from gateway.keys.fields import columns_of
 from gateway.keys.key import BUDGET, LIMITS
@@ -89,7 +89,7 @@ def test_a_key_expires_in_the_future(milliseconds: int) -> None:
     fields = {"name": "x", "expires_at": f"2027-01-15T08:00:00.00{milliseconds}Z"}
 
     assert columns_of(fields, {}, {}, NOW - 1)["expires_at"] == NOW + milliseconds
-    with pytest.raises(BadRequest, match="a time to come"):
+    with pytest.raises(Conflict, match="a time to come"):
         columns_of(fields, {}, {}, NOW + milliseconds)
 
 
