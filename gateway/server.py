@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
             logger.info("Shutdown begins", extra={"signal": signal.Signals(sig).name})
             self._draining = asyncio.get_running_loop().create_task(self._drain())
         else:
-            self.should_exit = True
+            asyncio.get_running_loop().call_soon_threadsafe(self.services.stop_calls)
 
     async def _drain(self) -> None:
         await self.services.drain(self.services.settings.shutdown_grace_seconds)

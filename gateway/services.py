@@ -146,6 +146,11 @@ class Services:
         self.metrics.record(call, model)
         self.request_log.write(call, model)
 
+    def stop_calls(self) -> None:
+        """End what runs; streams say so in their last event."""
+        for call in self.calls:
+            call.stop()
+
     async def drain(self, grace: float) -> None:
         """Refuse new work, wait for what runs, and end what has not finished after `grace` seconds."""
         self.draining = True
@@ -156,8 +161,7 @@ class Services:
         running = [call for call in self.calls if call.task is not None]
         if running:
             logger.warning("Shutdown grace is over", extra={"running": len(running)})
-            for call in running:
-                call.stop()
+            self.stop_calls()
             await asyncio.wait(
                 [call.task for call in running if call.task is not None], timeout=LAST_WORDS_SECONDS
             )

@@ -1,5 +1,6 @@
 """What is raised further in becomes an answer in the path's dialect; nothing of a crash leaves the server."""
 
+import asyncio
 import logging
 
 from connexion.exceptions import ProblemException
@@ -8,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.call import Call
-from gateway.errors import BadRequest, GatewayError, InternalError
+from gateway.errors import BadRequest, GatewayError, InternalError, ServiceUnavailable
 from gateway.logs import ResponseBroken
 from gateway.responses import error_response
 
@@ -30,13 +31,22 @@ class Errors(ExceptionMiddleware):
         call: Call = scope["call"]
         try:
             await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not call.stopped or call.status or call.task is None:
+                raise
+            call.task.uncancel()
+            await self.refuse(call, ServiceUnavailable("the gateway is stopping"), send)
         except Exception as error:
             refusal = as_gateway_error(error, call)
             if call.status:
                 call.stream_error = refusal.error_type
                 raise ResponseBroken from error
-            call.services.metrics.rejected(refusal.status)
-            await error_response(call, refusal)(scope, receive, send)
+            await self.refuse(call, refusal, send)
+
+    async def refuse(self, call: Call, refusal: GatewayError, send: Send) -> None:
+        """Answer with a refusal, and count it."""
+        call.services.metrics.rejected(refusal.status)
+        await error_response(call, refusal)(call.scope, call.receive, send)
 
 
 def as_gateway_error(error: Exception, call: Call) -> GatewayError:
