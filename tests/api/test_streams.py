@@ -305,6 +305,30 @@ def test_usage_in_the_log(gateway: Gateway, upstream: Recorder) -> None:
         assert line["model"] == "claude-sonnet-4-20250514"
 
 
+GARBAGE: dict[str, bytes] = {
+    "chunk size that is no number": b"zz\r\nabc\r\n",
+    "chunk longer than its size": b"3\r\nabcdefgh\r\n0\r\n\r\n",
+    "no line end after a chunk": b"3\r\nabc0\r\n\r\n",
+    "endless chunk size": b"1" * 100 + b"\r\n",
+}
+
+
+@BOTH
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+def test_framing_that_breaks_in_mid_stream(
+    gateway: Gateway, upstream: Recorder, garbage: bytes, target: str
+) -> None:
+    """It ends at once and says so, rather than wait for bytes that can never come."""
+    upstream.script([*stream(events(SHORT[:3]))[:-1], 0.1, garbage, RELAY_TIMEOUT * 2])
+    begun = time.monotonic()
+
+    got = gateway.call("POST", target, MESSAGE)
+
+    assert time.monotonic() - begun < RELAY_TIMEOUT - 0.5
+    last = json.loads(got.body.strip().rpartition(b"data: ")[2])
+    assert (last["type"], last["error"]["type"]) == ("error", "api_error")
+
+
 def test_close_delimited_stream(gateway: Gateway, upstream: Recorder) -> None:
     start = head(200, [("content-type", "text/event-stream"), ("connection", "close")])
     upstream.script([start, events(SHORT), CLOSE])
