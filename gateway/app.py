@@ -38,6 +38,10 @@ class App(AsyncApp):
             self, "gateway", lifespan=lifespan, middlewares=[*chain(services), LifespanMiddleware]
         )
 
+    def build(self) -> None:
+        """Make the chain now; Connexion would at the first event, where a fault is hard to see."""
+        self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()
+
 
 def create_app(services: Services) -> ASGIApp:
     """The whole gateway as an ASGI application.
@@ -56,6 +60,7 @@ def create_app(services: Services) -> ASGIApp:
         app.add_api(
             services.bundles[dialect], base_path=BASE_PATHS[dialect], resolver=resolver, services=services
         )
+    app.build()
     return app
 
 

@@ -1,24 +1,35 @@
-"""HTTP/1.1 connections to upstream: one long-lived aiohttp session, no redirects, no cookies, no decoding.
+"""Keep-alive connections to upstream: no redirects, no cookies, no decoding; bytes up and bytes back.
 
-Answers are handed on as the bytes that came. What the network does wrong becomes one of the SDK's connection
-errors, so that the SDK's retry rules apply to it.
+What the network does wrong becomes one of the SDK's connection errors, so that the SDK's retry rules apply.
+An own pool instead of a library's is worth its lines for the CPU that it saves (docs/adr/0007).
 """
 
-import io
+import asyncio
+import re
+import ssl
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Protocol
+from urllib.parse import urlsplit
 
-import aiohttp
 import httpx2
 from anthropic import APIConnectionError, APITimeoutError
-from yarl import URL
 
 from gateway.errors import Headers
+from gateway.http1 import Connection, ConnectionDied, Http1Answer, Http1Error, Http1Timeout
 
 CONNECT_SECONDS = 10.0
-LARGE_BODY = 1 << 20
-"""Bodies above this size are written piece by piece, so that other requests get their turn."""
+IDLE_SECONDS = 30.0
+"""How long an idle connection is kept: shorter than any server of note keeps its end."""
+
+SAFE = frozenset({"GET", "HEAD"})
+"""Methods that are sent again when a kept connection turns out to be dead."""
+
+BODILESS = frozenset({"GET", "HEAD", "DELETE"})
+"""Methods that say nothing of a body's length when they have none (RFC 9110 §8.6)."""
+
+_UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
 
 class Answer(Protocol):
@@ -34,32 +45,35 @@ class Answer(Protocol):
         """The next bytes of the body as they come, or nothing at its end."""
 
     def close(self) -> None:
-        """Drop what is left; the connection is closed unless the body was read to its end."""
+        """Drop what is left; the connection is closed unless the body has come to its end."""
 
 
 class Pool:
-    """Keep-alive connections to one origin. Make it inside the running loop.
+    """Connections to one origin. Make it inside the running loop.
 
     Args:
         base_url: scheme, host, port and optional path prefix of upstream.
     """
 
     def __init__(self, base_url: str) -> None:
-        url = URL(base_url)
-        self._origin = str(url.origin())
-        self._prefix = url.raw_path.rstrip("/")
-        self._proxy = _proxy_of(url)
-        self._urls: dict[str, URL] = {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, ttl_dns_cache=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )
+        url = urlsplit(base_url)
+        self._host = url.hostname or ""
+        self._tls = ssl.create_default_context() if url.scheme == "https" else None
+        self._port = url.port or (443 if self._tls else 80)
+        self._prefix = url.path.rstrip("/")
+        self._host_header = url.netloc.rpartition("@")[2]
+        self._loop = asyncio.get_running_loop()
+        self._idle: deque[Connection] = deque()
+        self._open: set[Connection] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._open):
+            connection.abort()
+        await asyncio.sleep(0)
 
     async def send(
         self,
@@ -70,14 +84,14 @@ class Pool:
         *,
         total: float | None,
         silence: float,
-    ) -> "PooledAnswer":
+    ) -> Answer:
         """Send one request and wait for the head of its answer.
 
         Args:
             method: HTTP method.
             target: raw path and query, sent as they are.
-            headers: all request headers.
-            body: bytes, or chunks that are sent as they come.
+            headers: all request headers but Host and those of framing; Content-Length for a body in pieces.
+            body: bytes, or pieces that are sent as they come.
             total: seconds for the whole exchange, or None.
             silence: seconds that upstream may keep silent.
 
@@ -85,78 +99,113 @@ class Pool:
             anthropic.APITimeoutError: connecting, or the wait for the answer, took too long.
             anthropic.APIConnectionError: the connection failed or broke, or the answer is not HTTP.
         """
-        url = self._urls.get(target) or self._url(target)
-        data: Any = io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY else body
+        length = headers.get("content-length")
+        head = self._head(method, target, headers, body)
         try:
-            response = await self._session.request(
-                method,
-                url,
-                headers=headers,
-                data=data,
-                proxy=self._proxy,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=silence),
-            )
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _connection_error(error, method, str(url)) from error
-        return PooledAnswer(response)
+            while True:
+                connection = self._take_idle() or await self._connect()
+                try:
+                    return _Answer(
+                        await connection.exchange(
+                            head,
+                            body,
+                            length=None if length is None else int(length),
+                            bodyless=method == "HEAD",
+                            total=total,
+                            silence=silence,
+                        )
+                    )
+                except ConnectionDied:
+                    if not connection.reused or method not in SAFE:
+                        raise
+        except (Http1Error, OSError, ValueError) as error:
+            raise connection_error(error) from error
 
-    def _url(self, target: str) -> URL:
-        url = URL(self._origin + self._prefix + target, encoded=True)
-        if "?" not in target and len(self._urls) < 256:
-            self._urls[target] = url
-        return url
+    def _head(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
+    ) -> bytes:
+        if _UNSAFE.search(target):
+            raise connection_error(Http1Error("the request target has a blank or control character"))
+        lines = [f"{method} {self._prefix}{target} HTTP/1.1\r\nhost: {self._host_header}\r\n"]
+        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        if isinstance(body, bytes) or (body is None and method not in BODILESS):
+            lines.append(f"content-length: {len(body or b'')}\r\n")
+        return "".join(lines).encode()
+
+    def _take_idle(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        connection = Connection(self._loop, self._release, self._open.discard)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._loop.create_connection(
+                    lambda: connection,
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._host if self._tls else None,
+                )
+        except TimeoutError:
+            raise Http1Timeout("upstream could not be reached in time") from None
+        self._open.add(connection)
+        return connection
+
+    def _release(self, connection: Connection) -> None:
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(IDLE_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close what was idle for too long; the one unused for longest comes first."""
+        now = self._loop.time()
+        while self._idle and (not self._idle[0].usable or now - self._idle[0].idle_since >= IDLE_SECONDS):
+            self._idle.popleft().abort()
+        later = self._idle[0].idle_since + IDLE_SECONDS - now if self._idle else None
+        self._sweeper = None if later is None else self._loop.call_later(later, self._sweep)
 
 
-class PooledAnswer:
-    """An answer whose body still comes from a pooled connection."""
+class _Answer:
+    """An answer whose failures are the SDK's connection errors."""
 
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_answer", "close", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self._response = response
-        self.status = response.status
-        self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
+    def __init__(self, answer: Http1Answer) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers = answer.headers
+        self.close = answer.close
 
     async def read(self) -> bytes:
-        """The whole body.
-
-        Raises:
-            anthropic.APITimeoutError, anthropic.APIConnectionError: it did not come, or not whole.
-        """
         try:
-            return await self._response.read()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _connection_error(error, self._response.method, str(self._response.url)) from error
+            return await self._answer.read()
+        except Http1Error as error:
+            raise connection_error(error) from error
 
     async def chunk(self) -> bytes:
-        """The next bytes of the body as they come, or nothing at its end.
-
-        Raises:
-            anthropic.APITimeoutError, anthropic.APIConnectionError: it broke off.
-        """
         try:
-            return await self._response.content.readany()
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            raise _connection_error(error, self._response.method, str(self._response.url)) from error
-
-    def close(self) -> None:
-        """Drop what is left of the body."""
-        if self._response.content.at_eof():
-            self._response.release()
-        else:
-            self._response.close()
+            return await self._answer.chunk()
+        except Http1Error as error:
+            raise connection_error(error) from error
 
 
-def _proxy_of(url: URL) -> str | None:
-    """The proxy that the usual environment variables name for this origin."""
-    if urllib.request.proxy_bypass(url.host or ""):
+def connection_error(error: Exception) -> APIConnectionError:
+    """The SDK's error for a failure of the connection; it names no host."""
+    request = httpx2.Request("POST", "http://upstream")
+    if isinstance(error, TimeoutError | Http1Timeout):
+        return APITimeoutError(request=request)
+    cause = str(error) if isinstance(error, Http1Error) else type(error).__name__
+    return APIConnectionError(message=cause, request=request)
+
+
+def proxy_for(base_url: str) -> str | None:
+    """The proxy that HTTPS_PROXY, HTTP_PROXY and NO_PROXY name for an origin, or None."""
+    url = urlsplit(base_url)
+    if urllib.request.proxy_bypass(url.hostname or ""):
         return None
     return urllib.request.getproxies().get(url.scheme)
-
-
-def _connection_error(error: Exception, method: str, url: str) -> APIConnectionError:
-    request = httpx2.Request(method, url)
-    if isinstance(error, TimeoutError):
-        return APITimeoutError(request=request)
-    return APIConnectionError(message=type(error).__name__, request=request)

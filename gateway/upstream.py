@@ -17,13 +17,15 @@ import anthropic
 import httpx2
 from anthropic import APIConnectionError, APITimeoutError
 from anthropic._middleware import AsyncCallNext  # the type of a public argument
+from anthropic._models import FinalRequestOptions  # what `post()` makes of its arguments, for each call anew
 from anthropic._request import APIRequest
 
 from gateway import sse
 from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
 from gateway.headers import header
 from gateway.metrics import Metrics
-from gateway.pool import Answer, Pool
+from gateway.pool import Answer, Pool, proxy_for
+from gateway.pool_proxied import ProxiedPool
 from gateway.settings import Settings
 
 HOLD_SECONDS = 10.0
@@ -67,7 +69,8 @@ class Upstream:
 
     def __init__(self, settings: Settings, base_url: str, api_key: str, metrics: Metrics) -> None:
         self._timeout = settings.anthropic_timeout
-        self._pool = Pool(base_url)
+        proxy = proxy_for(base_url)
+        self._pool = Pool(base_url) if proxy is None else ProxiedPool(base_url, proxy)
         self._metrics = metrics
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
@@ -77,6 +80,7 @@ class Upstream:
             open_telemetry=False,
             middleware=[_Attempts(self)],
         )
+        self._options_by_retries: dict[int, FinalRequestOptions] = {}
         self.default_headers: dict[str, str] = {
             name.lower(): value
             for name, value in self._client.default_headers.items()
@@ -98,9 +102,7 @@ class Upstream:
         """
         token = _exchange.set(exchange)
         try:
-            result: Any = await self._client.post(
-                exchange.target, cast_to=httpx2.Response, options={"max_retries": exchange.retries}
-            )
+            result: Any = await self._client.request(httpx2.Response, self._options(exchange.retries))
             answer: Answer = result  # what `_Attempts` gave: the SDK hands it on as it is
         except APIConnectionError as error:
             raise connection_failure(error) from error
@@ -122,6 +124,14 @@ class Upstream:
             answer.close()
             raise BadGateway(f"upstream answered with status {answer.status}, which HTTP does not know")
         return answer
+
+    def _options(self, retries: int) -> FinalRequestOptions:
+        """The SDK's options of a call; it copies them, so one object a number of retries is enough."""
+        options = self._options_by_retries.get(retries)
+        if options is None:
+            options = FinalRequestOptions.construct(method="post", url="/", max_retries=retries)
+            self._options_by_retries[retries] = options
+        return options
 
     async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
         """One attempt; what may be tried again is raised as the SDK's own error while tries are left."""

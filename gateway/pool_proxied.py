@@ -1,0 +1,92 @@
+"""What `gateway.pool` does, through an HTTP proxy: aiohttp knows how, and speed does not matter there."""
+
+import io
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from gateway.errors import Headers
+from gateway.pool import CONNECT_SECONDS, Answer, connection_error
+
+LARGE_BODY = 1 << 20
+"""Bodies above this size are written piece by piece, so that other requests get their turn."""
+
+_FAILURES = (TimeoutError, aiohttp.ClientError, OSError, ValueError)
+
+
+class ProxiedPool:
+    """Connections to one origin through a proxy. Make it inside the running loop.
+
+    Args:
+        base_url: scheme, host, port and optional path prefix of upstream.
+        proxy: the proxy's URL.
+    """
+
+    def __init__(self, base_url: str, proxy: str) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._proxy = proxy
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def send(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterator[bytes] | None,
+        *,
+        total: float | None,
+        silence: float,
+    ) -> Answer:
+        """Send one request and wait for the head of its answer; arguments and errors as of `Pool.send`."""
+        data: Any = io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY else body
+        try:
+            response = await self._session.request(
+                method,
+                URL(self._base_url + target, encoded=True),
+                headers=headers,
+                data=data,
+                proxy=self._proxy,
+                allow_redirects=False,
+                timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=silence),
+            )
+        except _FAILURES as error:
+            raise connection_error(error) from error
+        return _Answer(response)
+
+
+class _Answer:
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status = response.status
+        self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
+
+    async def read(self) -> bytes:
+        try:
+            return await self._response.read()
+        except _FAILURES as error:
+            raise connection_error(error) from error
+
+    async def chunk(self) -> bytes:
+        try:
+            return await self._response.content.readany()
+        except _FAILURES as error:
+            raise connection_error(error) from error
+
+    def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
