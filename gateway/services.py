@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import Connection, text
+
 import openapi
 from gateway.accounting import Accounting
 from gateway.call import Call
@@ -27,6 +29,9 @@ DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
 OTHER = "other"
 ORGANIZATIONS = b"/v1/organizations/"
 """Where Anthropic wants an admin key."""
+
+DATABASE_SECONDS = 2.0
+"""How long the database may take to answer the readiness check."""
 
 LAST_WORDS_SECONDS = 2.0
 """What streams get to send their last event when the shutdown grace is over."""
@@ -111,7 +116,16 @@ class Services:
 
     async def checks(self) -> dict[str, bool]:
         """Each thing that requests need, and whether it is there."""
-        return {"clients": self.initialized}
+        return {"clients": self.initialized, "database": await self._database_answers()}
+
+    async def _database_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(DATABASE_SECONDS):
+                await self.store.read(_ask)
+        except Exception:
+            logger.exception("The database does not answer")
+            return False
+        return True
 
     @property
     def initialized(self) -> bool:
@@ -165,3 +179,7 @@ class Services:
             await asyncio.wait(
                 [call.task for call in running if call.task is not None], timeout=LAST_WORDS_SECONDS
             )
+
+
+def _ask(connection: Connection) -> None:
+    connection.execute(text("SELECT 1"))
