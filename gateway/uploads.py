@@ -51,9 +51,12 @@ def form_upload(call: Call) -> Upload:
     """The caller's form, checked against the spec of its operation while it is passed on.
 
     Raises:
-        BadRequest: Content-Type names no boundary.
+        BadRequest: Content-Type names no boundary, or the body is empty: then upstream would take the head
+            alone for a whole request.
     """
     assert call.operation is not None
+    if BodyReader(call.operation).check_length(call) == 0:
+        raise BadRequest("the body must not be empty: it is a multipart/form-data form")
     bundle = call.services.bundles[call.operation.dialect]
     content = call.services.request_body(call.operation)["content"]["multipart/form-data"]
     schema = resolve(bundle, content["schema"])

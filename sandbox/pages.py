@@ -57,7 +57,11 @@ def by_token(request: Request, items: Sequence[dict[str, Any]]) -> dict[str, Any
     """
     limit = limit_of(request)
     token = request.query("page")
-    rest = items if token is None else [item for item in items if item["id"] < _decode(token)]
+    if token is None:
+        rest = items
+    else:
+        last_id = _decode(token)
+        rest = [item for item in items if item["id"] < last_id]
     page = list(rest[:limit])
     return {"data": page, "next_page": _encode(page[-1]["id"]) if len(rest) > limit else None}
 
