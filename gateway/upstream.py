@@ -97,8 +97,8 @@ class Upstream:
         """Send a request; answers of any status come back, but for those that are the operator's concern.
 
         Raises:
-            BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our own
-            credential. GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
+            BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our credential.
+            GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
         """
         token = _exchange.set(exchange)
         try:
