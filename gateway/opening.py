@@ -22,7 +22,9 @@ def open_store(settings: Settings) -> Store:
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
     else:
-        url = f"sqlite:///{settings.data_dir.resolve() / 'gateway.db'}"
+        file = settings.data_dir.resolve() / "gateway.db"
+        file.touch(mode=0o600)  # SQLite would make it readable by others, and its -wal and -shm like it
+        url = f"sqlite:///{file}"
     return Store(url, settings.data_dir / "snapshots")
 
 
