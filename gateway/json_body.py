@@ -16,6 +16,9 @@ from gateway.errors import BadRequest
 _INFINITIES = tuple(b"g" + struct.pack("<d", value) for value in (math.inf, -math.inf))
 """How `marshal` writes an infinite float."""
 
+_MARSHAL_VERSION = 2
+"""From 3 on an object that is used twice is marked in the very byte that says it is a float."""
+
 
 def parse(raw: bytes) -> Any:
     """The value of a JSON text.
@@ -28,7 +31,7 @@ def parse(raw: bytes) -> Any:
     except ValueError as error:
         raise BadRequest(f"the body is not valid JSON: {_reason(str(error))}") from None
     # A number too large for a float becomes infinite. Its bytes are found far quicker than by a walk.
-    packed = marshal.dumps(value)
+    packed = marshal.dumps(value, _MARSHAL_VERSION)
     if any(infinity in packed for infinity in _INFINITIES) and _has_infinity(value):
         raise BadRequest("the body is not valid JSON: a number is out of range")
     return value

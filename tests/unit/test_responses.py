@@ -1,0 +1,171 @@
+"""Streams: comments in silence at event boundaries alone, last words at the end, and the source let go of."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway import responses
+from gateway.call import Call
+from gateway.errors import BadGateway
+from gateway.responses import KEEPALIVE, StreamResponse
+from gateway.sse import Meter
+
+SILENCE = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _short_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", SILENCE)
+
+
+class Sink:
+    """What was sent, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self.ended = False
+
+    async def __call__(self, message: Any) -> None:
+        if message["type"] == "http.response.body":
+            assert not self.ended
+            self.chunks += [message["body"]] if message["body"] else []
+            self.ended = not message.get("more_body")
+
+
+class Source:
+    """Chunks, with numbers as pauses; tells whether it was let go of."""
+
+    def __init__(self, *steps: bytes | float | Exception) -> None:
+        self.steps = steps
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            for step in self.steps:
+                if isinstance(step, bytes):
+                    yield step
+                elif isinstance(step, Exception):
+                    raise step
+                else:
+                    await asyncio.sleep(step)
+        finally:
+            self.closed = True
+
+
+def response(source: Source, *, events: bool = True, stopped: bool = False) -> StreamResponse:
+    call = cast(Call, SimpleNamespace(streamed=False, stopped=stopped))
+    meter = Meter()
+    if not events:
+        return StreamResponse(call, 200, [], aiter(source))
+    passing = (meter.feed(chunk) async for chunk in source)
+    return StreamResponse(
+        call, 200, [], passing, at_boundary=meter.at_boundary, failure=lambda error: b"last words"
+    )
+
+
+async def run(answer: StreamResponse, sink: Sink) -> None:
+    await answer({}, _nothing, sink)
+
+
+async def _nothing() -> Any:
+    raise AssertionError("nobody reads here")
+
+
+async def test_comments_fill_silence_between_events() -> None:
+    sink = Sink()
+
+    await run(response(Source(b"data: 1\n\n", SILENCE * 3.6, b"data: 2\n\n")), sink)
+
+    assert sink.chunks == [b"data: 1\n\n", KEEPALIVE, KEEPALIVE, KEEPALIVE, b"data: 2\n\n"]
+    assert sink.ended
+
+
+async def test_silence_before_the_first_event() -> None:
+    sink = Sink()
+
+    await run(response(Source(SILENCE * 1.6, b"data: 1\n\n")), sink)
+
+    assert sink.chunks == [KEEPALIVE, b"data: 1\n\n"]
+
+
+async def test_never_inside_an_event() -> None:
+    sink = Sink()
+
+    await run(response(Source(b"data: {", SILENCE * 3, b"}\n", SILENCE * 3, b"\n", SILENCE * 1.6)), sink)
+
+    assert sink.chunks == [b"data: {", b"}\n", b"\n", KEEPALIVE]
+
+
+async def test_none_while_events_flow() -> None:
+    sink = Sink()
+    steps = [step for _ in range(6) for step in (b"data: 1\n\n", SILENCE * 0.5)]
+
+    await run(response(Source(*steps)), sink)
+
+    assert KEEPALIVE not in sink.chunks
+
+
+async def test_none_in_what_are_no_events() -> None:
+    sink = Sink()
+
+    await run(response(Source(b"a\n\n", SILENCE * 3, b"b"), events=False), sink)
+
+    assert sink.chunks == [b"a\n\n", b"b"]
+
+
+async def test_none_after_the_end() -> None:
+    sink = Sink()
+
+    await run(response(Source(b"data: 1\n\n")), sink)
+    await asyncio.sleep(SILENCE * 2)
+
+    assert sink.chunks == [b"data: 1\n\n"]
+
+
+async def test_last_words_when_upstream_breaks_off() -> None:
+    sink = Sink()
+    source = Source(b"data: 1\n\n", BadGateway("broken"))
+
+    await run(response(source), sink)
+
+    assert sink.chunks == [b"data: 1\n\n", b"last words"]
+    assert sink.ended
+    assert source.closed
+
+
+async def test_a_broken_download_has_no_proper_end() -> None:
+    sink = Sink()
+
+    with pytest.raises(BadGateway):
+        await run(response(Source(b"half", BadGateway("broken")), events=False), sink)
+
+    assert not sink.ended
+
+
+async def test_last_words_when_the_gateway_stops() -> None:
+    sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
+    task = asyncio.create_task(run(response(source, stopped=True), sink))
+    await asyncio.sleep(0.02)
+
+    task.cancel()
+    await task
+
+    assert sink.chunks == [b"data: 1\n\n", b"last words"]
+    assert sink.ended
+    assert source.closed
+
+
+async def test_no_words_for_a_caller_that_left() -> None:
+    sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
+    task = asyncio.create_task(run(response(source), sink))
+    await asyncio.sleep(0.02)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert sink.chunks == [b"data: 1\n\n"]
+    assert source.closed
