@@ -69,12 +69,15 @@ class Gateway(Client):
 
 
 @contextmanager
-def running(folder: Path, settings: Mapping[str, str]) -> Iterator[Gateway]:
+def running(
+    folder: Path, settings: Mapping[str, str], program: Sequence[str] = ("main.py",)
+) -> Iterator[Gateway]:
     """Run a gateway on a free port until the context ends.
 
     Args:
         folder: an empty folder for its data and output.
         settings: variables; those of the tests' own environment are kept from it.
+        program: what Python is to run, where not `main.py`.
     """
     data, output = folder / "data", folder / "stdout"
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
@@ -87,7 +90,7 @@ def running(folder: Path, settings: Mapping[str, str]) -> Iterator[Gateway]:
     }
     with output.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "main.py", "--env-file", os.devnull],
+            [sys.executable, *program, "--env-file", os.devnull],
             cwd=ROOT,
             env=environment,
             stdout=sink,
