@@ -45,7 +45,7 @@ fresh: $(INSTALLED) ## check that everything generated is up to date
 
 check: lint types spec fresh ## all checks that need no server
 
-fuzz: $(INSTALLED) ## attack a running server with generated requests
+fuzz: $(INSTALLED) ## attack a running server with generated requests (LONG=1 for many more)
 	$(PYTHON) -m pytest -m fuzz
 
 bench: $(INSTALLED) ## measure beside nginx (needs nginx and wrk)
