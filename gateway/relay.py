@@ -11,12 +11,7 @@ from anthropic import APIConnectionError
 
 from gateway import sse
 from gateway.call import Call
-from gateway.errors import (
-    BadGateway,
-    GatewayError,
-    UpstreamError,
-    error_type,
-)
+from gateway.errors import BadGateway, GatewayError, UpstreamError, error_type
 from gateway.headers import (
     PASSED_BACK_WITH_ERRORS,
     envelope_headers,
@@ -30,7 +25,6 @@ from gateway.uploads import Upload
 from gateway.upstream import Exchange, Upstream, connection_failure
 
 EVENT_STREAM = b"text/event-stream"
-
 
 Body = bytes | Upload | None
 
@@ -124,9 +118,9 @@ def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
         return stream.error_frame(call.stream_error, _failure_message(call, error))
 
     def end() -> bytes:
-        return (
-            b"" if stream.finished else failure(BadGateway("upstream ended the stream before its last event"))
-        )
+        if stream.finished:
+            return b""
+        return failure(BadGateway("upstream ended the stream before its last event"))
 
     headers = [(b"content-type", EVENT_STREAM), *STREAM_HEADERS]
     passing = _metered(call, answer, stream, end)

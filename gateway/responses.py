@@ -50,11 +50,9 @@ class StreamResponse:
         headers: response headers.
         chunks: the body; closed in every case.
         at_boundary: for event streams: whether the bytes sent so far end between two events. Where given,
-        silence is
-            filled with comments at such places.
+            silence is filled with comments at such places.
         failure: what to send, as the last chunk, when the body breaks off; without it the connection is cut,
-        as a
-            caller must be able to tell a whole body from a broken one.
+            as a caller must be able to tell a whole body from a broken one.
     """
 
     __slots__ = ("at_boundary", "call", "chunks", "failure", "headers", "status")
@@ -158,12 +156,7 @@ def envelope(
     upstream = json.dumps(call.upstream_request_id).encode()
     body = (
         b'{"success":true,"data":%b,"metadata":{"request_id":"%b","processing_time_ms":%d,"upstream_request_id":%b}}'
-        % (
-            data.strip(),
-            call.request_id.encode(),
-            call.elapsed * 1000,
-            upstream,
-        )
+        % (data.strip(), call.request_id.encode(), call.elapsed * 1000, upstream)
     )
     return Response(status, [JSON_TYPE, *(headers or ())], body, parsed)
 

@@ -94,13 +94,11 @@ def path_parameters(names: Iterable[str], values: Iterable[bytes]) -> dict[str, 
 def check_target(path: bytes) -> None:
     """Refuse a request path that may mean something else to the next server.
 
-    Upstream's client resolves `..`, so `/v1/files/../organizations/x` would leave the scope that was checked
-    for it.
+    Upstream's client resolves `..`: `/v1/files/../organizations/x` would leave the scope that was checked.
 
     Raises:
         BadRequest: the path does not start with one `/`, has an empty segment, or has a segment that decodes
-        to `.` or
-            `..`, or to one with a backslash or a control character.
+            to `.` or `..`, or to one with a backslash or a control character.
     """
     if not path.startswith(b"/"):
         raise BadRequest("the path must start with /")
