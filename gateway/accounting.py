@@ -2,6 +2,7 @@
 
 from gateway.call import Call
 from gateway.ledger import Entry, Ledger, Outcome
+from gateway.limits import Limiter
 from gateway.usage import Usage, estimate_input_tokens
 
 DEFAULT_MAX_TOKENS = 1024
@@ -13,33 +14,43 @@ class Accounting:
 
     Args:
         ledger: where they are booked.
+        limiter: which counts their tokens.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, limiter: Limiter) -> None:
         self._ledger = ledger
+        self._limiter = limiter
 
     async def begin(self, call: Call) -> None:
-        """Write a call down and reserve its cost, before it goes to upstream.
+        """Count a call's prompt, write it down and reserve its cost, before it goes to upstream.
 
         Raises:
-            BudgetExhausted, RateLimited, ServiceUnavailable: as `Ledger.begin`.
+            BudgetExhausted, RateLimited, ServiceUnavailable: as `Limiter.take_tokens` and `Ledger.begin`.
         """
         assert call.operation is not None
         assert call.key is not None
         payload = call.payload
         maximum = payload.get("max_tokens")
+        input_tokens = estimate_input_tokens(payload, len(call.body))
+        if call.admission is not None:
+            await self._limiter.take_tokens(call.admission, input_tokens)
         call.entry = await self._ledger.begin(
             call.key,
             call.request_id,
             call.operation.id,
             call.model or "",
-            input_tokens=estimate_input_tokens(payload, len(call.body)),
+            input_tokens=input_tokens,
             max_tokens=DEFAULT_MAX_TOKENS if maximum is None else maximum,
             fast=payload.get("speed") == "fast",
         )
 
     def settle(self, call: Call) -> None:
-        """Close a call's entry with what it used; `usage` and `cost_nanodollars` of the call are written."""
+        """Let a call out: what it used is booked and counted; its `usage` and `cost_nanodollars` are written."""
+        self._book(call)
+        if call.admission is not None:
+            self._limiter.release(call.admission, call.usage)
+
+    def _book(self, call: Call) -> None:
         entry = call.entry
         if entry is None:
             return

@@ -30,7 +30,9 @@ REPEATED_AFTER = 60.0
 """Seconds in which the same refusal is counted instead of written again: a flood must not fill the disk."""
 
 REFUSALS = 1024
-"""Different refusals that are counted at a time."""
+"""Different refusals that are counted at a time; those of further actors are counted as one."""
+
+OTHERS = "others"
 
 _COUNTER = "audit"
 _ORIGIN = bytes(32)
@@ -115,12 +117,12 @@ class Audit:
         now = self._now()
         self._write_counted(now)
         name = (actor, action, reason)
+        if name not in self._refusals and len(self._refusals) >= REFUSALS:
+            name = (OTHERS, action, reason)
         since, count = self._refusals.get(name, (now, 0))
         self._refusals[name] = (since, count + 1)
         if count == 0:
-            self.record(actor, action, detail={"refused": reason})
-        if len(self._refusals) > REFUSALS:
-            self._write_count(*self._refusals.popitem(last=False))
+            self.record(name[0], action, detail={"refused": reason})
 
     async def close(self) -> None:
         """Write what was only counted so far."""

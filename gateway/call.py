@@ -19,6 +19,7 @@ from gateway.errors import Dialect, Headers, dialect_of
 if TYPE_CHECKING:
     from gateway.keys import Key
     from gateway.ledger import Entry
+    from gateway.limits import Admission
     from gateway.services import Services
     from gateway.usage import Usage
 
@@ -43,12 +44,14 @@ class Call:
         request_id: our id, or the caller's own.
         operation: which operation of which spec; written by routing.
         key: who calls; written by security.
+        admission: its way through the limits of the key, where it has some.
         parameters: path parameters, and the query's where the spec is closed.
         body: the bytes that came; empty also for a body that is passed on as it comes.
         uploading: the body is a form, passed on as it comes.
         payload: the body, parsed.
         model: the model that was asked for, then the one that answered.
         response: what the handler made.
+        audit_target: the id of what an audited operation made.
         status: the status that was sent, in the end 499 when the caller left.
         first_byte: seconds from arrival to the first byte of the answer's body.
         streamed: whether the answer was passed on as it came.
@@ -77,12 +80,14 @@ class Call:
     request_id: str = field(init=False)
     operation: Operation | None = None
     key: "Key | None" = None
+    admission: "Admission | None" = None
     parameters: dict[str, Any] = field(default_factory=dict)
     body: bytes = b""
     uploading: bool = False
     payload: Any = None
     model: str | None = None
     response: Any = None
+    audit_target: str = ""
     status: int = 0
     first_byte: float | None = None
     streamed: bool = False
@@ -136,10 +141,9 @@ class Call:
         return None
 
     def watch(self) -> None:
-        """From now on cancel the running task when the caller hangs up. The body must have been read to its
-        end.
+        """From now on cancel the running task when the caller hangs up; the body must have been read.
 
-        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay one
+        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay for a
         timer only.
         """
         self._watch = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watcher)

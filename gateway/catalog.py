@@ -40,6 +40,11 @@ class Operation:
     response_types: tuple[str, ...] = ()
     handler: str = field(default="")
 
+    @property
+    def goes_upstream(self) -> bool:
+        """Whether it stands for one of Anthropic's: the others are the gateway's own."""
+        return self.forward or bool(self.sdk)
+
 
 class Catalog:
     """All operations of both specs, by operationId.

@@ -94,9 +94,14 @@ class GatewayError(Exception):
     Args:
         message: one line that names what is wrong and, where there is one, the field.
         headers: response headers to send with it.
+
+    Attributes:
+        status: the HTTP status.
+        reason: as what the metric of refusals counts it; None for a failure, which refuses nobody.
     """
 
     status = 500
+    reason: str | None = None
 
     def __init__(self, message: str, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(message)
@@ -118,6 +123,7 @@ class BadRequest(GatewayError):
     """The request breaks the contract."""
 
     status = 400
+    reason = "invalid"
 
 
 class MethodNotAllowed(BadRequest):
@@ -148,6 +154,7 @@ class AuthenticationFailed(GatewayError):
     """No key, or a wrong one (RFC 9110 §15.5.2: a 401 carries `WWW-Authenticate`)."""
 
     status = 401
+    reason = "auth"
 
     def __init__(
         self, message: str = "a valid key is required, as x-api-key or as Authorization: Bearer"
@@ -159,36 +166,42 @@ class BudgetExhausted(GatewayError):
     """A budget of the key is used up."""
 
     status = 402
+    reason = "budget"
 
 
 class PermissionDenied(GatewayError):
     """The key may not do this."""
 
     status = 403
+    reason = "permission"
 
 
 class NotFound(GatewayError):
     """Nothing there, or nothing that this key may see."""
 
     status = 404
+    reason = "not_found"
 
 
 class Conflict(GatewayError):
     """The resource's state, or a name that is taken, forbids it."""
 
     status = 409
+    reason = "conflict"
 
 
 class ContentTooLarge(GatewayError):
     """The body is larger than the operation takes."""
 
     status = 413
+    reason = "size"
 
 
 class UnprocessableEntity(GatewayError):
     """Well formed, but it contradicts what was said before under the same idempotency key."""
 
     status = 422
+    reason = "invalid"
 
 
 class RateLimited(GatewayError):
@@ -197,15 +210,15 @@ class RateLimited(GatewayError):
     Args:
         message: says which limit.
         retry_after: whole seconds to wait (RFC 9110 §10.2.3).
+        reason: the limit in the metric's words: rpm, itpm, otpm, concurrency, budget.
     """
 
     status = 429
 
-    def __init__(
-        self, message: str, *, retry_after: int, headers: Iterable[tuple[bytes, bytes]] = ()
-    ) -> None:
-        super().__init__(message, headers=[(b"retry-after", b"%d" % max(1, retry_after)), *headers])
+    def __init__(self, message: str, *, retry_after: int, reason: str) -> None:
+        super().__init__(message, headers=[(b"retry-after", b"%d" % max(1, retry_after))])
         self.retry_after = max(1, retry_after)
+        self.reason = reason
 
 
 class CallerGone(GatewayError):
@@ -249,6 +262,7 @@ class ServiceUnavailable(GatewayError):
     """
 
     status = 503
+    reason = "unavailable"
 
     def __init__(self, message: str, *, retry_after: int = 5) -> None:
         super().__init__(message, headers=[(b"retry-after", b"%d" % max(1, retry_after))])

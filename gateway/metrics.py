@@ -20,6 +20,7 @@ DURATION_BUCKETS = (
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 120, 300, 600,
 )  # fmt: skip
 FIRST_TOKEN_BUCKETS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 60, 120)
+QUEUE_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1, 2.5, 5, 10, 20, 30)
 TOKEN_BUCKETS = tuple(4**exponent for exponent in range(14))
 """OpenTelemetry's buckets for `gen_ai.client.token.usage`."""
 
@@ -65,6 +66,11 @@ class Metrics:
         self._tokens = self._counter("tokens", "Tokens as Anthropic counts them.", "model", "type", "key")
         self._cost = self._counter("cost_dollars", "Cost of calls in US dollars.", "model", "key", "quality")
         self._rejections = self._counter("rejections", "Requests that the gateway itself refused.", "reason")
+        self._queue_wait = self._histogram(
+            "queue_wait_seconds",
+            "Time that calls stood in line for a place of their key, where its calls at a time are limited.",
+            QUEUE_BUCKETS,
+        )
         self._aborts = self._counter("stream_aborts", "Streams that ended before their last event.", "side")
         self._retries = self._counter("retries", "Upstream calls tried again, by the status met.", "reason")
         self._violations = self._counter(
@@ -113,9 +119,13 @@ class Metrics:
         if call.entry is not None:
             self._record_tokens(call, name, model, elapsed)
 
-    def rejected(self, status: int) -> None:
-        """Count a refusal by its status."""
-        self._child(self._rejections, _REASONS.get(status, "invalid")).inc()
+    def rejected(self, reason: str) -> None:
+        """Count a refusal by its reason (`GatewayError.reason`)."""
+        self._child(self._rejections, reason).inc()
+
+    def queued(self, seconds: float) -> None:
+        """Count how long a call stood in line for one of its key's places."""
+        self._queue_wait.observe(seconds)
 
     def stream_aborted(self, side: str) -> None:
         """Count a stream that did not reach its last event; `side` is client, upstream or shutdown."""
@@ -185,15 +195,6 @@ class Metrics:
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
 
 
-_REASONS = {
-    401: "auth",
-    402: "budget",
-    403: "permission",
-    404: "not_found",
-    413: "size",
-    429: "limit",
-    503: "unavailable",
-}
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 

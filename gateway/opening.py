@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from gateway.keys import Budget, KeyRing, Limits, admin_key
+from gateway.limits import Limiter
 from gateway.prices import nanodollars
 from gateway.settings import Settings
 from gateway.store import Store
@@ -51,3 +52,13 @@ def open_keys(settings: Settings, store: Store) -> KeyRing:
         )
     )
     return KeyRing(store, admin, limits, budget)
+
+
+def open_limiter(settings: Settings) -> Limiter:
+    """The limits of all keys, counted in this process or in Redis."""
+    url = settings.rate_limit_storage.get_secret_value()
+    if url.startswith("memory:"):
+        return Limiter()
+    from gateway.limits.shared import SharedCounters  # noqa: PLC0415 - the client of Redis, which few need
+
+    return Limiter(SharedCounters(url))

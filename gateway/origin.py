@@ -1,4 +1,4 @@
-"""The address under which the caller reached the gateway."""
+"""Where a request comes from, and the address under which it reached the gateway."""
 
 from ipaddress import IPv6Address, ip_address
 
@@ -20,6 +20,13 @@ def public_origin(call: Call) -> str:
         server = call.scope.get("server") or ("localhost", None)
         host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
     return f"{scheme}://{host}/{prefix}" if prefix else f"{scheme}://{host}"
+
+
+def client_address(call: Call) -> str:
+    """The caller's address; from one of TRUSTED_PROXIES the one that it names in `X-Forwarded-For`."""
+    client = call.scope.get("client")
+    address: str = client[0] if client else ""
+    return (_last(call, b"x-forwarded-for") if _from_trusted_proxy(call) else "") or address
 
 
 def _from_trusted_proxy(call: Call) -> bool:

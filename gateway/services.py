@@ -9,15 +9,17 @@ from sqlalchemy import Connection, text
 
 import openapi
 from gateway.accounting import Accounting
+from gateway.audit import Audit
 from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
 from gateway.docs_page import load_assets
-from gateway.errors import Dialect, Headers, PermissionDenied
+from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger
 from gateway.logs import RequestLog
 from gateway.metrics import Metrics
-from gateway.opening import open_keys, open_store
+from gateway.opening import open_keys, open_limiter, open_store
+from gateway.origin import client_address
 from gateway.prices import PriceTable
 from gateway.settings import Settings
 from gateway.upstream import Upstream
@@ -29,6 +31,11 @@ DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
 OTHER = "other"
 ORGANIZATIONS = b"/v1/organizations/"
 """Where Anthropic wants an admin key."""
+
+AUDITED_REFUSALS = frozenset(
+    {"auth", "permission", "not_found", "budget", "rpm", "itpm", "otpm", "concurrency"}
+)
+"""Refusals that the audit trail holds: those by a key's rights, limits and budget."""
 
 DATABASE_SECONDS = 2.0
 """How long the database may take to answer the readiness check."""
@@ -48,6 +55,7 @@ UNLISTED = Operation(
     parameters=(),
     scope=ADMIN_SCOPE,
     forward=True,
+    audit=True,
     handler="handlers.native.forward.forward",
 )
 """Stands for the paths under `/v1` that the spec lacks; they are relayed for admins only."""
@@ -73,7 +81,9 @@ class Services:
         self.keys = open_keys(settings, self.store)
         self.wrong_keys = WrongKeys()
         self.ledger = Ledger(self.store, self.prices, settings.budget_timezone)
-        self.accounting = Accounting(self.ledger)
+        self.limiter = open_limiter(settings)
+        self.accounting = Accounting(self.ledger, self.limiter)
+        self.audit = Audit(self.store, settings.log_dir)
         self.sandbox = upstream_url is not None
         self.upstream_url = upstream_url or settings.anthropic_base_url or ANTHROPIC_URL
         self.bundles: Mapping[Dialect, dict[str, Any]] = {name: openapi.load(name) for name in DIALECTS}
@@ -94,6 +104,7 @@ class Services:
         """Open what needs the running loop."""
         await self.keys.start()
         await self.ledger.start()
+        await self.limiter.start()
         key = self.settings.anthropic_api_key
         secret = key.get_secret_value() if key else "sandbox"
         self._upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
@@ -111,6 +122,8 @@ class Services:
         self._upstream = self._admin_upstream = None
         await self.keys.close()
         await self.ledger.close()
+        await self.limiter.close()
+        await self.audit.close()
         await self.store.close()
         self.request_log.flush()
 
@@ -153,12 +166,38 @@ class Services:
         """A model's name where the price table knows it, else `other`."""
         return model if model is not None and self.prices.knows(model) else OTHER
 
+    def refused(self, call: Call, error: GatewayError) -> None:
+        """Count what the gateway itself refuses; write down what concerns rights and limits."""
+        if error.reason is None:
+            return
+        self.metrics.rejected(error.reason)
+        if error.reason in AUDITED_REFUSALS and (call.key is not None or error.status == 401):
+            actor = client_address(call) if call.key is None else call.key.id
+            self.audit.refuse(actor, call.operation.id if call.operation else "", type(error).__name__)
+
     def finish(self, call: Call) -> None:
         """Close the books on a request."""
         self.accounting.settle(call)
+        if call.operation is not None and call.operation.audit:
+            self._audit(call, call.operation)
+        if call.admission is not None and call.admission.waited is not None:
+            self.metrics.queued(call.admission.waited)
         model = self.model_label(call.model)
         self.metrics.record(call, model)
         self.request_log.write(call, model)
+
+    def _audit(self, call: Call, operation: Operation) -> None:
+        """Write down what was done, and what upstream may have done; refusals are written down elsewhere."""
+        done = 0 < call.status < 400 or call.upstream_status or call.upstream_may_bill
+        if call.key is None or not done:
+            return
+        detail: dict[str, Any] = {"status": call.status}
+        if operation.goes_upstream:
+            target = call.path.decode("latin-1")
+        else:  # the body of our own operations holds names and numbers alone, never a secret
+            target = call.audit_target or call.parameters.get("key_id", "")
+            detail |= call.payload or {}
+        self.audit.record(call.key.id, operation.id, target, detail)
 
     def stop_calls(self) -> None:
         """End what runs; streams say so in their last event."""

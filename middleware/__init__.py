@@ -2,10 +2,11 @@
 
 Record              outermost, for only there is the final status known
 CORS                answers preflights, which carry no key; only where CORS_ORIGINS is set
-Errors              speaks for all that follows: what is raised further in becomes an answer in the path's
-dialect Admission           refuses before anything is looked up: shutdown, ambiguous paths
+Errors              speaks for all that follows: what is raised further in becomes an answer in its dialect
+Admission           refuses before anything is looked up: shutdown, ambiguous paths
 Routing             which operation; 404 and 405
 Security            which key, and whether it has the scope; before the body is read
+Limits              requests a minute and calls at a time of the key; before the body is read
 RequestValidation   reads the body once, judges parameters and body
 ResponseValidation  judges the answer that the handler made, then sends it
 Handlers            the handler function (the application itself, not in this list)
@@ -16,16 +17,18 @@ from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
 
+from gateway.limits import RATE_LIMIT_HEADERS
 from gateway.services import Services
 from middleware.admission import Admission
 from middleware.errors import Errors
+from middleware.limits import Limits
 from middleware.record import Record
 from middleware.request_validation import RequestValidation
 from middleware.response_validation import ResponseValidation
 from middleware.routing import Routing
 from middleware.security import Security
 
-EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "request-id")
+EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "request-id", *RATE_LIMIT_HEADERS)
 
 
 def chain(services: Services) -> list[Any]:
@@ -46,6 +49,7 @@ def chain(services: Services) -> list[Any]:
         partial(Admission, services=services),
         Routing,
         Security,
+        Limits,
         RequestValidation,
         ResponseValidation,
     ]

@@ -45,7 +45,7 @@ class Errors(ExceptionMiddleware):
 
     async def refuse(self, call: Call, refusal: GatewayError, send: Send) -> None:
         """Answer with a refusal, and count it."""
-        call.services.metrics.rejected(refusal.status)
+        call.services.refused(call, refusal)
         await error_response(call, refusal)(call.scope, call.receive, send)
 
 

@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.call import Call
+from gateway.errors import Headers
 from gateway.services import Services
 
 
@@ -26,7 +27,7 @@ class Record:
         async def send_recorded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
-                message["headers"] = [*message["headers"], *own_headers]
+                message["headers"] = [*message["headers"], *own_headers, *_quota_headers(call)]
             elif call.first_byte is None:
                 call.first_byte = call.elapsed
             await send(message)
@@ -44,3 +45,10 @@ class Record:
             if call.disconnected:
                 call.status = 499
             self.services.finish(call)
+
+
+def _quota_headers(call: Call) -> Headers:
+    """The limits of the caller's own key, as Anthropic tells them; a native answer has Anthropic's alone."""
+    if call.admission is None or call.dialect == "native":
+        return []
+    return [header for quota in call.admission.quotas for header in quota.headers()]

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.call import Call
 from gateway.catalog import Operation
 from gateway.errors import AuthenticationFailed, NotFound, PermissionDenied
+from gateway.origin import client_address
 from gateway.services import Services
 from middleware.operations import OperationAPI, OperationMiddleware
 
@@ -33,8 +34,7 @@ class _Security:
 
     async def slow_down(self, call: Call) -> None:
         """Hold back the answer to an address that tries one wrong key after another."""
-        client = call.scope.get("client")
-        delay = self.services.wrong_keys.check(client[0] if client else "")
+        delay = self.services.wrong_keys.check(client_address(call))
         if delay:
             await asyncio.sleep(delay)
 

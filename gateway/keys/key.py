@@ -33,6 +33,14 @@ class Limits:
     output_tokens_per_minute: int | None = None
     concurrency: int | None = None
 
+    @property
+    def unlimited(self) -> bool:
+        """Whether nothing needs to be counted."""
+        return self == _UNLIMITED
+
+
+_UNLIMITED = Limits()
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

@@ -280,7 +280,9 @@ class Ledger:
                 await self._wait(line, entry, start)
         except TimeoutError:
             raise RateLimited(
-                "calls under way hold the rest of this key's budget; try again", retry_after=5
+                "calls under way hold the rest of this key's budget; try again",
+                retry_after=5,
+                reason="budget",
             ) from None
         finally:
             line.length -= 1

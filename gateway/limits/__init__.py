@@ -5,6 +5,6 @@ replicas (`shared.py`, through the `limits` library); both count in the same sli
 Calls at a time pass a gate with a bounded queue (`gate.py`).
 """
 
-from gateway.limits.limiter import Admission, Limiter, Quota
+from gateway.limits.limiter import RATE_LIMIT_HEADERS, Admission, Limiter, Quota
 
-__all__ = ["Admission", "Limiter", "Quota"]
+__all__ = ["RATE_LIMIT_HEADERS", "Admission", "Limiter", "Quota"]

@@ -4,10 +4,10 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gateway.errors import RateLimited
 from gateway.keys import Key
@@ -34,7 +34,15 @@ LOOK_AGAIN_AFTER = 0.05
 SMOOTHING = 0.2
 """Weight of the latest call in what is known about a key's prompts."""
 
+RATE_LIMIT_HEADERS = tuple(
+    f"anthropic-ratelimit-{kind}-{name}"
+    for kind in get_args(Kind)
+    for name in ("limit", "remaining", "reset")
+)
+"""The headers that `Quota.headers` makes."""
+
 _WORDS = {"requests": "requests", "input-tokens": "input tokens", "output-tokens": "output tokens"}
+_REASONS = {"requests": "rpm", "input-tokens": "itpm", "output-tokens": "otpm"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +73,25 @@ class Quota:
 
 @dataclass(slots=True)
 class Admission:
-    """A call that was let in. Give it to `Limiter.release` when it is over, whatever became of it."""
+    """One call on its way through the limits: made before `Limiter.admit`, given to `Limiter.release` when
+    the call is over, whatever became of it.
+
+    Attributes:
+        key: who calls.
+        input_tokens: estimate of the prompt, once it is known.
+        estimate: what of it the limit has counted.
+        counted: the limits by the minute that were asked, as they stood then.
+        waited: seconds that the call stood in line for its place; None when it needed none.
+    """
 
     key: Key
     input_tokens: int = 0
     estimate: int = 0
-    counted: Sequence[tuple[Kind, Demand, Window]] = ()
+    counted: list[tuple[Kind, Demand, Window]] = field(default_factory=list)
     gate: Gate | None = None
     slot: str | None = None
+    waited: float | None = None
+    alone: bool = False
     released: bool = False
 
     @property
@@ -90,8 +109,8 @@ class Limiter:
 
     Args:
         shared: the counters that replicas share; None to count in this process alone. While Redis does not
-        answer,
-            each replica counts on its own, so a key may get as many times its limits as there are replicas.
+            answer, each replica counts on its own: a key may get as many times its limits as there are
+            replicas.
         now: the clock, in seconds; it must not jump.
     """
 
@@ -126,35 +145,47 @@ class Limiter:
         """Calls that wait for a place here."""
         return sum(gate.queued for gate in self._gates.values())
 
-    async def admit(self, key: Key, *, input_tokens: int = 0) -> Admission:
-        """Let a call in, or make it wait for a place, or refuse it.
-
-        Args:
-            key: who calls.
-            input_tokens: estimate of the prompt; 0 for a call that uses no tokens.
+    async def admit(self, admission: Admission) -> None:
+        """Let a call in, or make it wait for a place, or refuse it. Nothing of its body need be known.
 
         Raises:
             RateLimited: a limit is reached; says which, and when to come again.
         """
-        admission = Admission(key, input_tokens)
-        demands = self._demands(key, input_tokens)
-        shared = self._shared
-        if demands:
-            shared = await self._count(admission, demands)
-        limit = key.limits.concurrency
-        if limit is not None:
-            try:
-                await self._enter(admission, limit, shared)
-            except BaseException:
-                self.release(admission)
-                raise
-        return admission
+        key = admission.key
+        if key.limits.requests_per_minute is not None:
+            name = f"requests/{key.id}"
+            await self._count(admission, [("requests", Demand(name, key.limits.requests_per_minute, 1))])
+        if key.limits.concurrency is not None:
+            await self._enter(admission, key.limits.concurrency)
+
+    async def take_tokens(self, admission: Admission, input_tokens: int) -> None:
+        """Count the prompt of a call that was let in, or refuse it; the request then counts for nothing.
+
+        Args:
+            admission: the call.
+            input_tokens: estimate of the prompt.
+
+        Raises:
+            RateLimited: a limit is reached; says which, and when to come again.
+        """
+        admission.input_tokens = input_tokens
+        demands = self._token_demands(admission.key, input_tokens)
+        if not demands:
+            return
+        counted = list(admission.counted)
+        try:
+            await self._count(admission, demands)
+        except RateLimited:
+            for _, demand, _ in counted:
+                self._add(demand.name, -demand.amount)
+            raise
+        admission.estimate = sum(demand.amount for kind, demand in demands if kind == "input-tokens")
 
     def release(self, admission: Admission, usage: Usage | None = None) -> None:
         """Let a call out: free its place, count what it really used. Waits for nothing. Twice is no error.
 
         Args:
-            admission: what `admit` returned.
+            admission: what `admit` was given.
             usage: what the call used; None when it used nothing.
         """
         if admission.released:
@@ -178,71 +209,65 @@ class Limiter:
         if output and limits.output_tokens_per_minute is not None:
             self._add(f"output-tokens/{admission.key.id}", output)
 
-    def _demands(self, key: Key, input_tokens: int) -> list[tuple[Kind, Demand]]:
-        limits = key.limits
+    def _token_demands(self, key: Key, input_tokens: int) -> list[tuple[Kind, Demand]]:
         demands: list[tuple[Kind, Demand]] = []
-        if limits.requests_per_minute is not None:
-            demands.append(("requests", Demand(f"requests/{key.id}", limits.requests_per_minute, 1)))
-        if not input_tokens:
-            return demands
-        limit = limits.input_tokens_per_minute
+        limit = key.limits.input_tokens_per_minute
         if limit is not None:
             expected = round(input_tokens * self._ratios.get(key.id, 1.0))
             # What is larger than the limit itself passes alone: refused for ever it would help nobody.
             demands.append(
                 ("input-tokens", Demand(f"input-tokens/{key.id}", limit, max(1, min(expected, limit))))
             )
-        limit = limits.output_tokens_per_minute
+        limit = key.limits.output_tokens_per_minute
         if limit is not None:
             # Of output nothing is known beforehand: it must not be used up, and is counted afterwards.
             demands.append(("output-tokens", Demand(f"output-tokens/{key.id}", limit, 0)))
         return demands
 
-    async def _count(
-        self, admission: Admission, demands: list[tuple[Kind, Demand]]
-    ) -> "SharedCounters | None":
-        """Count a call, or refuse it and count nothing.
-
-        Returns:
-            The shared counters when they answered.
-        """
-        shared = self._shared
-        if shared is not None:
+    async def _count(self, admission: Admission, demands: list[tuple[Kind, Demand]]) -> None:
+        """Count what a call asks, or refuse it and count nothing of that."""
+        answers = None
+        if self._shared is not None and not admission.alone:
             try:
-                answers = await shared.take([demand for _, demand in demands])
+                answers = await self._shared.take([demand for _, demand in demands])
             except SharedUnavailableError:
-                shared = None
-        if shared is None:
+                admission.alone = True  # it has waited once and does not wait again
+        if answers is None:
             answers = [self._local.take(demand) for _, demand in demands]
-        admission.counted = [
+        admission.counted += [
             (kind, demand, window) for (kind, demand), (_, window) in zip(demands, answers, strict=True)
         ]
-        if not all(taken for taken, _ in answers):
+        refusing = [
+            (kind, demand, window)
+            for (kind, demand), (taken, window) in zip(demands, answers, strict=True)
+            if not taken
+        ]
+        if refusing:
             for (_, demand), (taken, _) in zip(demands, answers, strict=True):
                 if taken:
                     self._add(demand.name, -demand.amount)
-            raise _refusal(admission, [taken for taken, _ in answers])
-        if admission.input_tokens:
-            admission.estimate = sum(demand.amount for kind, demand in demands if kind == "input-tokens")
-        return shared
+            raise _refusal(refusing)
 
-    async def _enter(self, admission: Admission, limit: int, shared: "SharedCounters | None") -> None:
+    async def _enter(self, admission: Admission, limit: int) -> None:
         key = admission.key
         gate = self._gates.get(key.id)
         if gate is None:
             gate = self._gates[key.id] = Gate(LONGEST_QUEUE)
-        deadline = time.monotonic() + LONGEST_WAIT
+        arrived = time.monotonic()
         try:
             if not gate.try_enter(limit):
                 await gate.enter(limit, LONGEST_WAIT)
             admission.gate = gate
-            if shared is not None:
-                admission.slot = await _slot(shared, key, limit, deadline)
+            if self._shared is not None and not admission.alone:
+                admission.slot = await _slot(self._shared, key, limit, arrived + LONGEST_WAIT)
         except QueueFullError:
             raise RateLimited(
                 f"this key's limit of {limit} calls at a time is reached, and too many wait already",
                 retry_after=1,
+                reason="concurrency",
             ) from None
+        finally:
+            admission.waited = time.monotonic() - arrived
 
     def _add(self, name: str, amount: int) -> None:
         if not amount:
@@ -270,18 +295,13 @@ class Limiter:
         self._ratios[admission.key.id] = known + SMOOTHING * (ratio - known)
 
 
-def _refusal(admission: Admission, taken: list[bool]) -> RateLimited:
+def _refusal(refusing: list[tuple[Kind, Demand, Window]]) -> RateLimited:
     """The 429 of the limit that takes longest to have room again."""
-    waits = [
-        (window.retry_after(demand), kind, demand)
-        for (kind, demand, window), fits in zip(admission.counted, taken, strict=True)
-        if not fits
-    ]
-    wait, kind, demand = max(waits)
+    wait, kind, demand = max((window.retry_after(demand), kind, demand) for kind, demand, window in refusing)
     return RateLimited(
         f"this key's limit of {demand.limit} {_WORDS[kind]} a minute is reached",
         retry_after=math.ceil(wait),
-        headers=[header for quota in admission.quotas for header in quota.headers()],
+        reason=_REASONS[kind],
     )
 
 

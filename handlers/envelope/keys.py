@@ -15,6 +15,7 @@ SECRET: Headers = [(b"cache-control", b"no-store")]
 async def create_key(call: Call) -> Response:
     """A new key, with its secret."""
     key, secret = await call.services.keys.create(call.payload)
+    call.audit_target = key.id
     location = (b"location", f"{PATH}/{key.id}".encode())
     return answer(call, _issued(key, secret), status=201, headers=[location, *SECRET])
 

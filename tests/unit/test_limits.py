@@ -8,7 +8,7 @@ import pytest
 
 from gateway.errors import RateLimited
 from gateway.keys import Key, Limits
-from gateway.limits import Limiter
+from gateway.limits import RATE_LIMIT_HEADERS, Admission, Limiter
 from gateway.limits import limiter as module
 from gateway.limits import shared as shared_module
 from gateway.limits.gate import Gate
@@ -55,41 +55,59 @@ def used(input_tokens=0, output_tokens=0, read=0, written=0) -> Usage:
     )
 
 
+async def admit(limiter: Limiter, who: Key, input_tokens: int = 0) -> Admission:
+    """Let a call in, and count its prompt if it has one."""
+    admission = Admission(who)
+    try:
+        await limiter.admit(admission)
+        if input_tokens:
+            await limiter.take_tokens(admission, input_tokens)
+    except RateLimited:
+        limiter.release(admission)
+        raise
+    return admission
+
+
 async def test_without_limits_everything_passes(limiter):
     for _ in range(1000):
-        limiter.release(await limiter.admit(key(), input_tokens=10**9), used(10**9, 10**9))
+        limiter.release(await admit(limiter, key(), 10**9), used(10**9, 10**9))
 
 
 async def test_requests_a_minute(limiter, clock):
     app = key(requests=3)
     for remaining in (2, 1, 0):
-        admission = await limiter.admit(app)
+        admission = await admit(limiter, app)
         (quota,) = admission.quotas
         assert (quota.kind, quota.limit, quota.remaining) == ("requests", 3, remaining)
         limiter.release(admission)
     with pytest.raises(RateLimited, match="limit of 3 requests a minute") as refusal:
-        await limiter.admit(app)
+        await admit(limiter, app)
     # The window of these three ends in 60 s, and one of them has faded from it 20 s later.
     assert refusal.value.retry_after == 61
-    await limiter.admit(key("other", requests=3))
+    await admit(limiter, key("other", requests=3))
     clock.now += 60
     with pytest.raises(RateLimited):
-        await limiter.admit(app)
+        await admit(limiter, app)
     clock.now += 1
-    await limiter.admit(app)
+    await admit(limiter, app)
 
 
-async def test_the_refusal_says_all_limits_in_headers(limiter):
-    app = key(requests=1, outputs=50)
-    await limiter.admit(app, input_tokens=5)
-    with pytest.raises(RateLimited) as refusal:
-        await limiter.admit(app, input_tokens=5)
-    headers = dict(refusal.value.headers)
-    assert headers[b"anthropic-ratelimit-requests-limit"] == b"1"
+async def test_a_refused_call_tells_its_limits_in_headers(limiter):
+    app = key(requests=2, outputs=50)
+    for _ in range(2):
+        last = await admit(limiter, app, 5)
+    headers = dict(header for quota in last.quotas for header in quota.headers())
+    assert {name.decode() for name in headers} < set(RATE_LIMIT_HEADERS)
+    assert headers[b"anthropic-ratelimit-requests-limit"] == b"2"
     assert headers[b"anthropic-ratelimit-requests-remaining"] == b"0"
     assert headers[b"anthropic-ratelimit-output-tokens-remaining"] == b"50"
     assert headers[b"anthropic-ratelimit-requests-reset"].endswith(b"Z")
-    assert int(headers[b"retry-after"]) == refusal.value.retry_after
+    refused = Admission(app)
+    with pytest.raises(RateLimited) as refusal:
+        await limiter.admit(refused)
+    assert [(quota.kind, quota.remaining) for quota in refused.quotas] == [("requests", 0)]
+    assert refusal.value.reason == "rpm"
+    assert dict(refusal.value.headers) == {b"retry-after": b"%d" % refusal.value.retry_after}
 
 
 async def test_coming_again_after_retry_after_is_let_in(limiter, clock):
@@ -99,75 +117,75 @@ async def test_coming_again_after_retry_after_is_let_in(limiter, clock):
     for _ in range(500):
         clock.now += luck.expovariate(0.2)
         try:
-            await limiter.admit(app)
+            await admit(limiter, app)
         except RateLimited as refusal:
             refused += 1
             clock.now += refusal.retry_after
-            await limiter.admit(app)
+            await admit(limiter, app)
     assert refused > 20
 
 
 async def test_a_refused_call_counts_for_nothing(limiter):
     app = key(requests=2, outputs=10)
-    limiter.release(await limiter.admit(app, input_tokens=1), used(0, 10))
+    limiter.release(await admit(limiter, app, 1), used(0, 10))
     for _ in range(5):
         with pytest.raises(RateLimited, match="output tokens"):
-            await limiter.admit(app, input_tokens=1)
-    admission = await limiter.admit(app)  # a call without tokens
+            await admit(limiter, app, 1)
+    admission = await admit(limiter, app)  # a call without tokens
     assert admission.quotas[0].remaining == 0
 
 
 async def test_input_tokens_are_estimated_then_counted(limiter):
     app = key(inputs=1000)
-    first = await limiter.admit(app, input_tokens=600)
+    first = await admit(limiter, app, 600)
     with pytest.raises(RateLimited, match="1000 input tokens"):
-        await limiter.admit(app, input_tokens=600)
+        await admit(limiter, app, 600)
     limiter.release(first, used(100, 5, written=100))
     # Of 600 estimated 200 counted, so of the next 600 as many are expected.
-    assert (await limiter.admit(app, input_tokens=600)).quotas[0].remaining == 1000 - 200 - 200
+    assert (await admit(limiter, app, 600)).quotas[0].remaining == 1000 - 200 - 200
 
 
 async def test_cache_reads_are_free_and_a_long_cached_prompt_holds_nobody_up(limiter, clock):
     app = key(inputs=20_000)
     for _ in range(30):
         clock.now += 5
-        admission = await limiter.admit(app, input_tokens=120_000)
+        admission = await admit(limiter, app, 120_000)
         limiter.release(admission, used(500, 100, read=119_500))
     assert limiter._local.look("input-tokens/key_app").used <= 13 * 500
 
 
 async def test_a_prompt_larger_than_the_limit_passes_alone(limiter, clock):
     app = key(inputs=1000)
-    admission = await limiter.admit(app, input_tokens=50_000)
+    admission = await admit(limiter, app, 50_000)
     limiter.release(admission, used(50_000, 1))
     with pytest.raises(RateLimited):
-        await limiter.admit(app, input_tokens=1)
+        await admit(limiter, app, 1)
     clock.now += 121
-    await limiter.admit(app, input_tokens=50_000)
+    await admit(limiter, app, 50_000)
 
 
 async def test_output_tokens_are_counted_as_they_were(limiter, clock):
     app = key(outputs=100)
-    limiter.release(await limiter.admit(app, input_tokens=1), used(1, 250))
+    limiter.release(await admit(limiter, app, 1), used(1, 250))
     with pytest.raises(RateLimited, match="100 output tokens") as refusal:
-        await limiter.admit(app, input_tokens=1)
+        await admit(limiter, app, 1)
     clock.now += refusal.value.retry_after
-    await limiter.admit(app, input_tokens=1)
+    await admit(limiter, app, 1)
 
 
 async def test_a_call_that_failed_gives_its_tokens_back(limiter):
     app = key(inputs=100)
-    limiter.release(await limiter.admit(app, input_tokens=100))
-    limiter.release(await limiter.admit(app, input_tokens=100))
+    limiter.release(await admit(limiter, app, 100))
+    limiter.release(await admit(limiter, app, 100))
 
 
 async def test_releasing_twice_counts_once(limiter):
     app = key(outputs=100, concurrency=1)
-    admission = await limiter.admit(app, input_tokens=1)
+    admission = await admit(limiter, app, 1)
     for _ in range(3):
         limiter.release(admission, used(1, 10))
     assert limiter.running(app.id) == 0
-    assert (await limiter.admit(app, input_tokens=1)).quotas[0].remaining == 90
+    assert (await admit(limiter, app, 1)).quotas[0].remaining == 90
 
 
 async def test_calls_at_a_time_wait_in_order(limiter):
@@ -175,7 +193,7 @@ async def test_calls_at_a_time_wait_in_order(limiter):
     order = []
 
     async def call(number: int) -> None:
-        admission = await limiter.admit(app)
+        admission = await admit(limiter, app)
         order.append(number)
         assert limiter.running(app.id) <= 2
         await asyncio.sleep(0.001)
@@ -190,16 +208,16 @@ async def test_the_queue_is_bounded_and_the_wait_has_an_end(limiter, monkeypatch
     monkeypatch.setattr(module, "LONGEST_QUEUE", 1)
     monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)
     app = key(requests=100, inputs=1000, concurrency=1)
-    first = await limiter.admit(app, input_tokens=10)
-    waiting = asyncio.create_task(limiter.admit(app, input_tokens=10))
+    first = await admit(limiter, app, 10)
+    waiting = asyncio.create_task(admit(limiter, app, 10))
     await asyncio.sleep(0)
     with pytest.raises(RateLimited, match="1 calls at a time"):
-        await limiter.admit(app, input_tokens=10)
+        await admit(limiter, app, 10)
     with pytest.raises(RateLimited, match="1 calls at a time"):
         await waiting
     limiter.release(first)
     assert limiter._local.look("input-tokens/key_app").used == 0
-    limiter.release(await limiter.admit(app))
+    limiter.release(await admit(limiter, app))
 
 
 async def test_those_who_leave_the_queue_lose_no_place():
@@ -284,7 +302,7 @@ async def test_the_hot_path_is_cheap(limiter):
     app = key(10**9, 10**9, 10**9, 10**6)
     started = time.process_time()
     for _ in range(2000):
-        limiter.release(await limiter.admit(app, input_tokens=100), used(100, 10))
+        limiter.release(await admit(limiter, app, 100), used(100, 10))
     assert (time.process_time() - started) / 2000 < 100e-6
 
 
@@ -307,27 +325,27 @@ async def replicas(redis_server) -> AsyncIterator[list[Limiter]]:
 async def test_replicas_share_the_limits(replicas):
     app = key(requests=20)
     results = await asyncio.gather(
-        *(replicas[number % 2].admit(app) for number in range(40)), return_exceptions=True
+        *(admit(replicas[number % 2], app) for number in range(40)), return_exceptions=True
     )
     assert sum(isinstance(result, RateLimited) for result in results) == 20
     with pytest.raises(RateLimited) as refusal:
-        await replicas[0].admit(app)
+        await admit(replicas[0], app)
     assert 55 <= refusal.value.retry_after <= 65
 
 
 async def test_replicas_share_the_tokens(replicas):
     app = key(inputs=1000, outputs=100)
-    first = await replicas[0].admit(app, input_tokens=900)
+    first = await admit(replicas[0], app, 900)
     with pytest.raises(RateLimited, match="input tokens"):
-        await replicas[1].admit(app, input_tokens=900)
+        await admit(replicas[1], app, 900)
     replicas[0].release(first, used(100, 99, read=800))
     await asyncio.sleep(0.05)
-    second = await replicas[1].admit(app, input_tokens=500)
+    second = await admit(replicas[1], app, 500)
     assert second.quotas[0].remaining == 1000 - 100 - 500
     replicas[1].release(second, used(500, 1))
     await asyncio.sleep(0.05)
     with pytest.raises(RateLimited, match="output tokens"):
-        await replicas[0].admit(app, input_tokens=1)
+        await admit(replicas[0], app, 1)
 
 
 async def test_replicas_share_the_places(replicas):
@@ -336,7 +354,7 @@ async def test_replicas_share_the_places(replicas):
 
     async def call(number: int) -> None:
         nonlocal running, most
-        admission = await replicas[number % 2].admit(app)
+        admission = await admit(replicas[number % 2], app)
         running += 1
         most = max(most, running)
         await asyncio.sleep(0.01)
@@ -366,7 +384,7 @@ async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_serv
     limiter = Limiter(shared)
     await limiter.start()
     app = key(requests=30, inputs=10**6, outputs=10**6, concurrency=10)
-    limiter.release(await limiter.admit(app, input_tokens=1), used(1, 1))
+    limiter.release(await admit(limiter, app, 1), used(1, 1))
     await asyncio.sleep(0.05)
     process.send_signal(signal.SIGSTOP if fault == "stopped" else signal.SIGKILL)
     slowest = 0.0
@@ -374,7 +392,7 @@ async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_serv
     for _ in range(40):
         started = time.perf_counter()
         try:
-            limiter.release(await limiter.admit(app, input_tokens=1), used(1, 1))
+            limiter.release(await admit(limiter, app, 1), used(1, 1))
             admitted += 1
         except RateLimited:
             pass
@@ -393,13 +411,13 @@ async def test_redis_is_asked_again_after_its_rest(redis_server, clock, monkeypa
     process.send_signal(signal.SIGSTOP)
     limiter = Limiter(shared)
     for _ in range(3):
-        await limiter.admit(key(requests=100))
+        await admit(limiter, key(requests=100))
     process.send_signal(signal.SIGCONT)
-    await limiter.admit(key(requests=100))
+    await admit(limiter, key(requests=100))
     assert not shared.available
     clock.now += shared_module.REST
     assert shared.available
-    quota = (await limiter.admit(key(requests=100))).quotas[0]
+    quota = (await admit(limiter, key(requests=100))).quotas[0]
     assert quota.remaining >= 95  # Redis has seen few of these calls
     assert shared._in_a_row == 0
     await limiter.close()
