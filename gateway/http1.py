@@ -2,6 +2,9 @@
 
 Answers are handed on as the bytes that came. A connection serves one request at a time; it is given back as
 soon as the last byte of the answer is parsed, while the answer's bytes wait for whoever reads them.
+
+What goes wrong is told in the SDK's connection errors, so that the SDK's retry rules apply; their messages
+are causes that name no host.
 """
 
 import asyncio
@@ -9,28 +12,37 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import httptools
+import httpx2
+from anthropic import APIConnectionError, APITimeoutError
 
 from gateway.errors import Headers
 
 MAX_HEAD_BYTES = 65_536
 """Header bytes that an answer may have, trailers included."""
 
-HIGH_WATER = 262_144
+HIGH_WATER = 65_536
 """Unread bytes of an answer above which upstream is held back."""
 
-LOW_WATER = 65_536
+REQUEST = httpx2.Request("POST", "http://upstream")
+"""What the SDK's errors ask for; of the real request they would tell the host."""
 
 
-class Http1Error(Exception):
-    """The connection failed, or what came over it is not HTTP; the message is a cause that names no host."""
+class ConnectionBroken(APIConnectionError):
+    """The connection failed, or what came over it is not HTTP.
+
+    Args:
+        cause: names no host, as callers read it.
+    """
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(message=cause, request=REQUEST)
 
 
-class Http1Timeout(Http1Error):
-    """Upstream was silent, or the exchange took, for too long."""
-
-
-class ConnectionDied(Http1Error):
+class ConnectionDied(ConnectionBroken):
     """The connection ended before a byte of the answer came."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection ended before an answer came")
 
 
 class Http1Answer:
@@ -46,19 +58,18 @@ class Http1Answer:
         self._chunks: list[bytes] = []
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._error: Http1Error | None = None
+        self._error: APIConnectionError | None = None
 
     async def read(self) -> bytes:
         """The whole body.
 
         Raises:
-            Http1Error: it did not come, or not whole.
+            anthropic.APIConnectionError: it did not come, or not whole.
         """
-        whole: list[bytes] = []
+        whole = self._take()
         while not self.complete:
             await self._wait()
             whole += self._take()
-        whole += self._take()
         if self._error is not None:
             raise self._error
         return whole[0] if len(whole) == 1 else b"".join(whole)
@@ -67,7 +78,7 @@ class Http1Answer:
         """What has come of the body since the last call, or nothing at its end.
 
         Raises:
-            Http1Error: it broke off; what came before that is handed out first.
+            anthropic.APIConnectionError: it broke off; what came before that is handed out first.
         """
         while not self._chunks and not self.complete:
             await self._wait()
@@ -82,7 +93,7 @@ class Http1Answer:
         """Drop what is left; a connection that still brings some of it is cut."""
         if self._connection is not None:
             self._connection.abort()
-            self.finish(Http1Error("closed"))
+            self.finish(ConnectionBroken("the answer was dropped"))
 
     def feed(self, data: bytes) -> int:
         """Take in some of the body; returns how much is unread."""
@@ -91,7 +102,7 @@ class Http1Answer:
         self._wake()
         return self._size
 
-    def finish(self, error: Http1Error | None = None) -> None:
+    def finish(self, error: APIConnectionError | None = None) -> None:
         """The body is over, whole or with an error."""
         if not self.complete:
             self.complete = True
@@ -122,6 +133,7 @@ class Connection(asyncio.Protocol):
 
     Args:
         loop: the running loop.
+        made: called when it is open.
         released: called when it may serve another request.
         lost: called when it is closed.
     """
@@ -129,27 +141,29 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        made: "Callable[[Connection], None]",
         released: "Callable[[Connection], None]",
         lost: "Callable[[Connection], None]",
     ) -> None:
         self.idle_since = 0.0
-        self.reused = False
         self._loop = loop
+        self._made = made
         self._released = released
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Http1Answer | None = None
         self._head: asyncio.Future[None] | None = None
-        self._sending = False
-        self._heard = False
         self._bodyless = False
-        self._delimited = False
-        self._head_bytes = 0
+        self._heard = False
+        self._header_bytes = 0
+        self._futile_bytes = 0
         self._paused = False
+        self._sender: asyncio.Task[None] | None = None
+        self._sending = False
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._silence = 0.0
+        self._silence: float | None = None
         self._last = 0.0
 
     @property
@@ -171,32 +185,36 @@ class Connection(asyncio.Protocol):
 
         Args:
             head: request line and headers, without the empty line.
-            body: the body, whole or in pieces.
+            body: the body, whole or in pieces; what its iterator raises comes out of here.
             length: of a body in pieces, or None to send it chunked.
             bodyless: the answer has no body, whatever its headers say (HEAD).
             total: seconds until the last byte of the answer, or None.
-            silence: seconds that upstream may be silent.
+            silence: seconds without a byte in either direction; counts where `total` is None.
 
         Raises:
             ConnectionDied: no byte of an answer came.
-            Http1Error: the connection failed, or the answer is not HTTP.
+            anthropic.APITimeoutError: it took too long.
+            anthropic.APIConnectionError: the connection failed, or the answer is not HTTP.
         """
-        assert self._transport is not None
+        if self._transport is None:
+            raise ConnectionDied
         answer = self._answer = Http1Answer(self)
-        self._head = self._loop.create_future()
-        self._heard = False
+        arrived = self._head = self._loop.create_future()
         self._bodyless = bodyless
-        self._head_bytes = 0
-        self._set_timer(total, silence)
+        self._heard = False
+        self._header_bytes = self._futile_bytes = 0
+        self._start_timer(total, silence)
         try:
             if body is None or isinstance(body, bytes):
                 self._transport.write(b"%b\r\n%b" % (head, body) if body else head + b"\r\n")
             else:
-                await self._send_pieces(head, body, length)
-            await self._head
+                self._sending = True
+                self._sender = self._loop.create_task(self._send_pieces(self._transport, head, body, length))
+                self._sender.add_done_callback(self._sent)
+            await arrived
         except BaseException:
             self.abort()
-            answer.finish(Http1Error("closed"))
+            answer.finish(ConnectionBroken("the request was given up"))
             raise
         return answer
 
@@ -204,6 +222,8 @@ class Connection(asyncio.Protocol):
         """Cut the connection at once."""
         self._clear_timer()
         self._answer = None
+        if self._sender is not None:
+            self._sender.cancel()
         if self._transport is not None:
             self._transport.abort()
 
@@ -211,10 +231,12 @@ class Connection(asyncio.Protocol):
         """The reader has caught up."""
         if self._paused and self._transport is not None:
             self._paused = False
+            self._last = self._loop.time()  # upstream could not speak meanwhile
             self._transport.resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._made(self)
 
     def data_received(self, data: bytes) -> None:
         if self._answer is None:
@@ -222,45 +244,51 @@ class Connection(asyncio.Protocol):
             return
         self._heard = True
         self._last = self._loop.time()
+        self._futile_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(Http1Error("the answer switches protocols"))
+            self._fail(ConnectionBroken("the answer switches protocols"))
         except httptools.HttpParserError as error:
-            self._fail(Http1Error(f"the answer is not HTTP: {type(error).__name__}"))
+            self._fail(ConnectionBroken(f"the answer is not HTTP: {type(error).__name__}"))
+        if self._futile_bytes > MAX_HEAD_BYTES:
+            self._fail(ConnectionBroken("the answer's headers are too large"))
 
     def eof_received(self) -> None:
         answer = self._answer
-        if answer is not None and answer.status and not self._delimited:
-            self._complete(reusable=False)  # a body that ends with the connection (RFC 9112 §6.3)
-        elif answer is not None:
+        if answer is None:
+            self.abort()
+        elif answer.status and _ends_with_connection(answer.headers):
+            self._complete(reusable=False)
+        else:
             self._fail(self._broken())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None:
             self._fail(self._broken())
-        self._clear_timer()
         self._transport = None
-        self.resume_writing()
         self._lost(self)
 
     def pause_writing(self) -> None:
-        if self._room is None:
-            self._room = self._loop.create_future()
+        self._room = self._loop.create_future()
 
     def resume_writing(self) -> None:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
 
+    def on_message_begin(self) -> None:
+        """Of the parser: an answer begins, and no other may follow the one that was asked for."""
+        if self._answer is None:
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser: a header, or a trailer."""
-        self._head_bytes += len(name) + len(value) + 4
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self._fail(Http1Error("the answer's headers are too large"))
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > MAX_HEAD_BYTES:
+            self._fail(ConnectionBroken("the answer's headers are too large"))
         elif self._answer is not None and not self._answer.status:
-            name = name.lower()
-            self._answer.headers.append((name, value))
+            self._answer.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Of the parser: the head is whole."""
@@ -268,13 +296,12 @@ class Connection(asyncio.Protocol):
         if answer is None or self._head is None:
             return
         if status < 200:
-            if status == 101:
-                self._fail(Http1Error("the answer switches protocols"))
+            if status < 100 or status == 101:
+                self._fail(ConnectionBroken(f"the answer has status {status}, which nobody asked for"))
             answer.headers.clear()  # an interim answer (RFC 9110 §15.2); the final one follows
             return
         answer.status = status
-        names = {name for name, _ in answer.headers}
-        self._delimited = b"content-length" in names or b"transfer-encoding" in names
+        self._futile_bytes = 0
         if not self._head.done():
             self._head.set_result(None)
         if self._bodyless:
@@ -283,74 +310,98 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """Of the parser: some of the body."""
         answer = self._answer
-        if answer is not None and answer.feed(body) > HIGH_WATER and not self._paused and self._transport:
-            self._paused = True
-            self._transport.pause_reading()
+        if answer is not None:
+            self._futile_bytes = 0
+            if answer.feed(body) > HIGH_WATER and not self._paused and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
         """Of the parser: the answer is over; an interim one does not count."""
         if self._answer is not None and self._answer.status:
-            self._complete(reusable=self._parser.should_keep_alive() and not self._sending)
+            self._complete(reusable=self._parser.should_keep_alive())
 
     def _complete(self, *, reusable: bool) -> None:
-        answer, self._answer = self._answer, None
-        self._clear_timer()
-        if answer is not None:
-            answer.finish()
-        if reusable and self.usable:
+        """The answer is over. Serve another request, if the whole of this one was taken in."""
+        answer, transport = self._answer, self._transport
+        if answer is None or transport is None:
+            return
+        answer.finish()
+        if reusable and not self._sending and not transport.get_write_buffer_size() and self.usable:
+            self._answer = None
+            self._clear_timer()
             self.resume()
-            self.reused = True
             self._released(self)
-        elif self._transport is not None:
-            self._transport.close()
+        else:
+            self.abort()
 
-    def _fail(self, error: Http1Error) -> None:
+    def _fail(self, error: APIConnectionError) -> None:
         answer = self._answer
         self.abort()
-        if self._head is not None and not self._head.done():
-            self._head.set_exception(error)
         if answer is not None:
             answer.finish(error)
+            if self._head is not None and not self._head.done():
+                self._head.set_exception(error)
 
-    def _broken(self) -> Http1Error:
-        if not self._heard:
-            return ConnectionDied("the connection ended before an answer came")
-        return Http1Error("the connection broke off")
+    def _broken(self) -> ConnectionBroken:
+        return ConnectionBroken("the connection broke off") if self._heard else ConnectionDied()
 
-    async def _send_pieces(self, head: bytes, body: AsyncIterator[bytes], length: int | None) -> None:
-        """Send a body in pieces; an answer that comes before its end ends the sending."""
-        assert self._transport is not None
-        assert self._head is not None
-        self._sending = True
+    async def _send_pieces(
+        self, transport: asyncio.Transport, head: bytes, body: AsyncIterator[bytes], length: int | None
+    ) -> None:
+        """Send a body in pieces; in a task of its own: the answer may come, or time be up, before its end."""
         chunked = length is None
-        self._transport.write(head + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
+        transport.write(head + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"))
         sent = 0
         async for piece in body:
-            if self._head.done() or not self.usable:
-                return
             sent += len(piece)
-            self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            if length is not None and sent > length:
+                break  # upstream would take the rest for another request
+            if piece:  # an empty chunk would be the last one
+                transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            self._last = self._loop.time()
             if self._room is not None:
                 await self._room
         if length is not None and sent != length:
-            raise Http1Error("the body is not as long as was announced")
-        if chunked and self.usable:
-            self._transport.write(b"0\r\n\r\n")
+            raise ConnectionBroken("the body is not as long as was announced")
+        if chunked:
+            transport.write(b"0\r\n\r\n")
         self._sending = False
 
-    def _set_timer(self, total: float | None, silence: float) -> None:
-        self._silence = silence if total is None else 0.0
+    def _sent(self, sender: asyncio.Task[None]) -> None:
+        """The body is sent, or not: then what its iterator raised is told to whoever waits for the answer."""
+        self._sender = None
+        if not self._sending:
+            return
+        error = None if sender.cancelled() else sender.exception()
+        if self._head is not None and not self._head.done():
+            self._head.set_exception(error or ConnectionBroken("the body was given up"))
+        self._fail(ConnectionBroken("the body broke off"))
+
+    def _start_timer(self, total: float | None, silence: float) -> None:
+        self._silence = silence if total is None else None
         self._last = self._loop.time()
         self._timer = self._loop.call_later(silence if total is None else total, self._tick)
 
     def _tick(self) -> None:
-        left = self._last + self._silence - self._loop.time() if self._silence else 0.0
-        if left > 0 or self._paused:
-            self._timer = self._loop.call_later(max(left, 0.1), self._tick)
+        """The time is over, or some of it was not silent."""
+        left = 0.0
+        if self._silence is not None:
+            left = self._silence if self._paused else self._last + self._silence - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._tick)
         else:
-            self._fail(Http1Timeout("upstream was silent for too long"))
+            self._fail(APITimeoutError(REQUEST))
 
     def _clear_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _ends_with_connection(headers: Headers) -> bool:
+    """Whether a body ends where its connection does (RFC 9112 §6.3)."""
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if codings:
+        return not codings[-1].lower().rstrip().endswith(b"chunked")
+    return all(name != b"content-length" for name, _ in headers)

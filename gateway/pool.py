@@ -6,6 +6,7 @@ An own pool instead of a library's is worth its lines for the CPU that it saves 
 
 import asyncio
 import re
+import socket
 import ssl
 import urllib.request
 from collections import deque
@@ -13,13 +14,17 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import httpx2
+import aiohappyeyeballs
 from anthropic import APIConnectionError, APITimeoutError
 
 from gateway.errors import Headers
-from gateway.http1 import Connection, ConnectionDied, Http1Answer, Http1Error, Http1Timeout
+from gateway.http1 import REQUEST, Connection, ConnectionBroken, ConnectionDied
 
 CONNECT_SECONDS = 10.0
+
+NEXT_ADDRESS_SECONDS = 0.25
+"""Wait before the host's next address is tried beside the one that does not answer (RFC 8305 §5)."""
+
 IDLE_SECONDS = 30.0
 """How long an idle connection is kept: shorter than any server of note keeps its end."""
 
@@ -28,6 +33,11 @@ SAFE = frozenset({"GET", "HEAD"})
 
 BODILESS = frozenset({"GET", "HEAD", "DELETE"})
 """Methods that say nothing of a body's length when they have none (RFC 9110 §8.6)."""
+
+LARGE_BODY = 1 << 20
+"""Bodies above this size are written piece by piece, so that other requests get their turn."""
+
+PIECE = 1 << 18
 
 _UNSAFE = re.compile(r"[\x00-\x20\x7f]")
 
@@ -66,14 +76,17 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Event | None = None
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, also those that are just being made."""
+        self._closed = asyncio.Event()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for connection in list(self._open):
+        for connection in self._open:
             connection.abort()
-        await asyncio.sleep(0)
+        if self._open:
+            await self._closed.wait()
 
     async def send(
         self,
@@ -99,38 +112,37 @@ class Pool:
             anthropic.APITimeoutError: connecting, or the wait for the answer, took too long.
             anthropic.APIConnectionError: the connection failed or broke, or the answer is not HTTP.
         """
-        length = headers.get("content-length")
         head = self._head(method, target, headers, body)
+        length = None if body is None else len(body) if isinstance(body, bytes) else _announced(headers)
+        if isinstance(body, bytes) and len(body) > LARGE_BODY:
+            body = _pieces(body)
+        kept = self._take_idle()
+        connection = kept or await self._connect()
         try:
-            while True:
-                connection = self._take_idle() or await self._connect()
-                try:
-                    return _Answer(
-                        await connection.exchange(
-                            head,
-                            body,
-                            length=None if length is None else int(length),
-                            bodyless=method == "HEAD",
-                            total=total,
-                            silence=silence,
-                        )
-                    )
-                except ConnectionDied:
-                    if not connection.reused or method not in SAFE:
-                        raise
-        except (Http1Error, OSError, ValueError) as error:
-            raise connection_error(error) from error
+            return await connection.exchange(
+                head, body, length=length, bodyless=method == "HEAD", total=total, silence=silence
+            )
+        except ConnectionDied:
+            if kept is None or method not in SAFE or body is not None:
+                raise
+        connection = await self._connect()  # other kept ones may be as dead
+        return await connection.exchange(
+            head, body, length=length, bodyless=method == "HEAD", total=total, silence=silence
+        )
 
     def _head(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes | AsyncIterator[bytes] | None
     ) -> bytes:
         if _UNSAFE.search(target):
-            raise connection_error(Http1Error("the request target has a blank or control character"))
-        lines = [f"{method} {self._prefix}{target} HTTP/1.1\r\nhost: {self._host_header}\r\n"]
+            raise ConnectionBroken("the request target has a blank or control character")
+        lines = [f"host: {self._host_header}\r\n"]
         lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
         if isinstance(body, bytes) or (body is None and method not in BODILESS):
             lines.append(f"content-length: {len(body or b'')}\r\n")
-        return "".join(lines).encode()
+        text = "".join(lines)
+        if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+            raise ConnectionBroken("a request header has a line break or NUL")
+        return f"{method} {self._prefix}{target} HTTP/1.1\r\n".encode("latin-1") + text.encode()
 
     def _take_idle(self) -> Connection | None:
         while self._idle:
@@ -140,20 +152,32 @@ class Pool:
         return None
 
     async def _connect(self) -> Connection:
-        connection = Connection(self._loop, self._release, self._open.discard)
+        connection = Connection(self._loop, self._made, self._release, self._lost)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
+                addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                sock = await aiohappyeyeballs.start_connection(
+                    addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS
+                )
                 await self._loop.create_connection(
                     lambda: connection,
-                    self._host,
-                    self._port,
+                    sock=sock,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls else None,
                 )
-        except TimeoutError:
-            raise Http1Timeout("upstream could not be reached in time") from None
-        self._open.add(connection)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise connection_error(error) from error
         return connection
+
+    def _made(self, connection: Connection) -> None:
+        self._open.add(connection)
+        if self._closed is not None:
+            connection.abort()
+
+    def _lost(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        if self._closed is not None and not self._open:
+            self._closed.set()
 
     def _release(self, connection: Connection) -> None:
         connection.idle_since = self._loop.time()
@@ -170,37 +194,21 @@ class Pool:
         self._sweeper = None if later is None else self._loop.call_later(later, self._sweep)
 
 
-class _Answer:
-    """An answer whose failures are the SDK's connection errors."""
+def _announced(headers: Mapping[str, str]) -> int | None:
+    length = headers.get("content-length")
+    return None if length is None else int(length)
 
-    __slots__ = ("_answer", "close", "headers", "status")
 
-    def __init__(self, answer: Http1Answer) -> None:
-        self._answer = answer
-        self.status = answer.status
-        self.headers = answer.headers
-        self.close = answer.close
-
-    async def read(self) -> bytes:
-        try:
-            return await self._answer.read()
-        except Http1Error as error:
-            raise connection_error(error) from error
-
-    async def chunk(self) -> bytes:
-        try:
-            return await self._answer.chunk()
-        except Http1Error as error:
-            raise connection_error(error) from error
+async def _pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), PIECE):
+        yield body[start : start + PIECE]
 
 
 def connection_error(error: Exception) -> APIConnectionError:
     """The SDK's error for a failure of the connection; it names no host."""
-    request = httpx2.Request("POST", "http://upstream")
-    if isinstance(error, TimeoutError | Http1Timeout):
-        return APITimeoutError(request=request)
-    cause = str(error) if isinstance(error, Http1Error) else type(error).__name__
-    return APIConnectionError(message=cause, request=request)
+    if isinstance(error, TimeoutError):
+        return APITimeoutError(REQUEST)
+    return APIConnectionError(message=type(error).__name__, request=REQUEST)
 
 
 def proxy_for(base_url: str) -> str | None:
