@@ -45,10 +45,12 @@ class Accounting:
         )
 
     def settle(self, call: Call) -> None:
-        """Let a call out: what it used is booked and counted; its `usage` and `cost_nanodollars` are written."""
-        self._book(call)
-        if call.admission is not None:
-            self._limiter.release(call.admission, call.usage)
+        """Let a call out: book and count what it used, and write its `usage` and `cost_nanodollars`."""
+        try:
+            self._book(call)
+        finally:
+            if call.admission is not None:
+                self._limiter.release(call.admission, call.usage)
 
     def _book(self, call: Call) -> None:
         entry = call.entry

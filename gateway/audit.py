@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, func, select
 
+from gateway import rfc3339
 from gateway.store import Session, Store
 from gateway.store.tables import audit, revisions
 
@@ -33,6 +35,8 @@ REFUSALS = 1024
 """Different refusals that are counted at a time; those of further actors are counted as one."""
 
 OTHERS = "others"
+COMMAND = "command"
+"""The actor of what is done on the command line."""
 
 _COUNTER = "audit"
 _ORIGIN = bytes(32)
@@ -76,6 +80,10 @@ class Audit:
         store: the database.
         folder: LOG_DIR, where the trail is written to a rotated file as well; None for the database alone.
         now: the clock, in seconds since 1970.
+
+    Attributes:
+        written: rows that are in the database.
+        failures: rows that could not be written, there or to the file.
     """
 
     def __init__(
@@ -84,10 +92,12 @@ class Audit:
         self._store = store
         self._now = now
         self._refusals: OrderedDict[tuple[str, str, str], tuple[float, int]] = OrderedDict()
-        self._copying: set[asyncio.Future[tuple[int, bytes]]] = set()
-        self._file: RotatingFileHandler | None = None
+        self._writing: set[asyncio.Future[tuple[int, bytes]]] = set()
+        self._file: _File | None = None
+        self.written = self.failures = 0
         if folder is not None:
-            self._file = RotatingFileHandler(
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = _File(
                 folder / "audit.log", maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", delay=True
             )
             self._file.setFormatter(logging.Formatter("%(message)s"))
@@ -128,8 +138,8 @@ class Audit:
         """Write what was only counted so far."""
         self._write_counted(float("inf"))
         await self._store.flush()
-        if self._copying:
-            await asyncio.wait(self._copying)
+        if self._writing:
+            await asyncio.wait(self._writing)
         if self._file is not None:
             self._file.close()
 
@@ -159,25 +169,37 @@ class Audit:
             self.record(actor, action, detail={"refused": reason, "times": count - 1})
 
     def _post(self, record: Record) -> None:
-        written: asyncio.Future[tuple[int, bytes]] | None = None
-        if self._file is not None:
-            written = asyncio.get_running_loop().create_future()
-            self._copying.add(written)
-            written.add_done_callback(lambda done: self._copy(record, done))
+        written: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+        self._writing.add(written)
+        written.add_done_callback(lambda done: self._finish(record, done))
         self._store.post(append, record, written)
 
-    def _copy(self, record: Record, done: "asyncio.Future[tuple[int, bytes]]") -> None:
-        """Write a row that is in the database to the file too."""
-        self._copying.discard(done)
-        failure = done.exception()
-        if failure is not None:
-            log.error("The audit trail cannot be written", exc_info=failure)
-            return
-        sequence, digest = done.result()
-        line = {"sequence": sequence, **record._asdict(), "hash": digest.hex()}
-        line["detail"] = json.loads(record.detail)
-        assert self._file is not None
-        self._file.emit(logging.makeLogRecord({"msg": json.dumps(line, ensure_ascii=False)}))
+    def _finish(self, record: Record, done: "asyncio.Future[tuple[int, bytes]]") -> None:
+        """Count a row, and write one that is in the database to the file too."""
+        self._writing.discard(done)
+        try:
+            sequence, digest = done.result()
+            self.written += 1
+            if self._file is not None:
+                self._file.emit(logging.makeLogRecord({"msg": _line(record, sequence, digest)}))
+        except Exception:
+            self.failures += 1
+            log.exception("The audit trail cannot be written")
+
+
+class _File(RotatingFileHandler):
+    """A rotated file whose failures are raised: a trail that is not written must be known."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own hook
+        fault = sys.exception()
+        assert fault is not None
+        raise fault
+
+
+def _line(record: Record, sequence: int, digest: bytes) -> str:
+    line = {"sequence": sequence, **record._asdict(), "hash": digest.hex()}
+    line["detail"] = json.loads(record.detail)
+    return json.dumps(line, ensure_ascii=False)
 
 
 def append(session: Session, records: list[Record]) -> list[tuple[int, bytes]]:
@@ -229,6 +251,20 @@ def verify(connection: Connection) -> Verdict:
         last, digest = row.sequence, bytes(row.hash)
         checked += 1
     return Verdict(checked, None if last == counter else last + 1)
+
+
+def latest(connection: Connection, limit: int) -> list[dict[str, Any]]:
+    """The latest rows, the newest last, as JSON shows them."""
+    rows = connection.execute(select(audit).order_by(audit.c.sequence.desc()).limit(limit)).all()
+    return [
+        {
+            **row._asdict(),
+            "at": rfc3339.write(row.at),
+            "detail": json.loads(row.detail),
+            "hash": bytes(row.hash).hex(),
+        }
+        for row in reversed(rows)
+    ]
 
 
 def _rows(connection: Connection) -> Iterator[Any]:

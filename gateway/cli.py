@@ -4,13 +4,14 @@ A command is one function, from parsed arguments to an exit code. What it stands
 `--help` answers at once, and a server that cannot be loaded does not take `check-config` with it.
 """
 
+import asyncio
 import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Any
 
-from gateway import __version__, cli_keys
+from gateway import __version__, cli_audit, cli_keys, cli_usage
 from gateway.settings import Settings, SettingsError, load
 
 
@@ -63,6 +64,8 @@ def _parser() -> ArgumentParser:
     command.set_defaults(run=check_config)
 
     cli_keys.add_to(commands)
+    cli_usage.add_to(commands)
+    cli_audit.add_to(commands)
 
     commands.add_parser(
         "healthcheck", help="ask the running server whether it is healthy; exit 1 when not"
@@ -95,20 +98,34 @@ def sandbox(options: Namespace) -> int:
 
 
 def check_config(options: Namespace) -> int:
-    """Print the effective settings with the secrets masked, or all faults."""
+    """Print the effective settings with the secrets masked, or all faults; name prices to be looked at."""
     try:
-        values = _settings(options).redacted()
+        settings = _settings(options)
+        unchecked = _unchecked_prices(settings)
     except SettingsError as error:
         if not options.json:
             raise
         _print_json({"faults": error.faults})
         return 1
+    values = settings.redacted()
     if options.json:
-        _print_json({"settings": values})
-    else:
-        for name, value in values.items():
-            print(f"{name}={_shown(value)}")
+        _print_json({"settings": values, "unchecked_prices": unchecked})
+        return 0
+    for name, value in values.items():
+        print(f"{name}={_shown(value)}")
+    if unchecked:
+        models = ", ".join(unchecked)
+        print(f"Nobody has compared these prices with Anthropic's page: {models}.", file=sys.stderr)
     return 0
+
+
+def _unchecked_prices(settings: Settings) -> list[str]:
+    from gateway.prices import PriceError, PriceTable
+
+    try:
+        return PriceTable.load(settings.config_dir / "prices.toml").unchecked
+    except (PriceError, OSError) as fault:
+        raise SettingsError([f"CONFIG_DIR: {fault}"]) from fault
 
 
 def healthcheck(options: Namespace) -> int:
@@ -131,11 +148,24 @@ def admin_key(options: Namespace) -> int:
     from gateway import keys
 
     path = keys.replace_admin_key(settings.data_dir)
+    asyncio.run(_record_admin_key(settings))
     if options.json:
         _print_json({"path": str(path)})
     else:
         print(f"The new admin key stands in {path}")
     return 0
+
+
+async def _record_admin_key(settings: Settings) -> None:
+    from gateway.audit import COMMAND, Audit
+    from gateway.keys import ADMIN_ID
+    from gateway.opening import open_store
+
+    store = open_store(settings)
+    trail = Audit(store, settings.log_dir)
+    trail.record(COMMAND, "replace_admin_key", ADMIN_ID)
+    await trail.close()
+    await store.close()
 
 
 def version(options: Namespace) -> int:

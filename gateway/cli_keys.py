@@ -10,6 +10,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli_output import table
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
     parser = commands.add_parser("keys", help="make, list, change, rotate and revoke the apps' keys")
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    command = _command(own, "create", "make a key and print it, this once", create)
+    command = _command(own, "create", "make a key and print it, this once", create, changes=True)
     command.add_argument("name", metavar="NAME")
     _add_fields(command)
 
@@ -42,24 +43,26 @@ def add_to(commands: Any) -> None:
 
     _add_key(_command(own, "show", "show one key", show))
 
-    command = _command(own, "update", "change what is named, leave the rest", update)
+    command = _command(own, "update", "change what is named, leave the rest", update, changes=True)
     _add_key(command)
     command.add_argument("--name", default=SUPPRESS)
     _add_fields(command)
 
-    command = _command(own, "rotate", "make a new secret for a key and print it, this once", rotate)
+    command = _command(
+        own, "rotate", "make a new secret for a key and print it, this once", rotate, changes=True
+    )
     _add_key(command)
     command.add_argument(
         "--overlap", type=int, default=0, metavar="SECONDS", help="let the old secret work for so long"
     )
 
-    _add_key(_command(own, "revoke", "make a key useless for good", revoke))
+    _add_key(_command(own, "revoke", "make a key useless for good", revoke, changes=True))
 
 
-def _command(commands: Any, name: str, text: str, action: Action) -> ArgumentParser:
+def _command(commands: Any, name: str, text: str, action: Action, *, changes: bool = False) -> ArgumentParser:
     command: ArgumentParser = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="print JSON")
-    command.set_defaults(run=run, action=action)
+    command.set_defaults(run=run, action=action, changes=changes)
     return command
 
 
@@ -120,12 +123,18 @@ def run(options: Namespace) -> int:
 
 
 async def _with_keys(settings: Settings, options: Namespace) -> Result:
+    from gateway.audit import COMMAND, Audit
     from gateway.opening import open_keys, open_store
 
     store = open_store(settings)
+    audit = Audit(store, settings.log_dir)
     try:
         result: Result = await options.action(options, open_keys(settings, store))
+        if options.changes:
+            assert isinstance(result, dict)
+            audit.record(COMMAND, f"{options.action.__name__}_key", result["id"], _detail(options))
     finally:
+        await audit.close()
         await store.close()
     return result
 
@@ -191,6 +200,12 @@ def _fields(options: Namespace) -> Shown:
     return fields
 
 
+def _detail(options: Namespace) -> Shown:
+    """What was asked for, without a secret, as the audit trail holds it."""
+    overlap = {"overlap_seconds": options.overlap} if options.action is rotate else {}
+    return _fields(options) | overlap
+
+
 def _lines(key: Shown) -> str:
     """A key as one line a field, those of limits and budget among them."""
     fields: Shown = {}
@@ -203,10 +218,7 @@ def _lines(key: Shown) -> str:
 def _table(keys: list[Shown]) -> str:
     """Keys as a table for eyes; `show` and `--json` tell all."""
     columns = ("id", "name", "scopes", "models", "expires_at", "revoked_at")
-    rows = [columns, *(tuple(_cell(key[column]) for column in columns) for key in keys)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return table([columns, *(tuple(_cell(key[column]) for column in columns) for key in keys)])
 
 
 def _cell(value: Any) -> str:

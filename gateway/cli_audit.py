@@ -1,0 +1,93 @@
+"""The command line's `audit`: look at the trail, and check that nobody has changed it."""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from typing import Any
+
+from gateway.cli_output import table
+from gateway.settings import load
+
+LISTED = 100
+
+
+def add_to(commands: Any) -> None:
+    """Add `audit` and its own commands to those of the program.
+
+    Args:
+        commands: what `add_subparsers` of the program's parser returned.
+    """
+    parser = commands.add_parser("audit", help="show and verify the audit trail")
+    own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    _command(
+        own, "verify", "check that no row was changed, taken out or cut off; exit 1 when one was", verify
+    )
+
+    command = _command(own, "list", "the latest rows, the newest last", show)
+    command.add_argument(
+        "--limit", type=int, default=LISTED, metavar="N", help="how many (default: %(default)s)"
+    )
+
+
+def _command(commands: Any, name: str, text: str, run: Callable[[Namespace], int]) -> ArgumentParser:
+    command: ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+    return command
+
+
+def verify(options: Namespace) -> int:
+    """Check the whole chain."""
+    from gateway import audit
+
+    verdict = _read(options, audit.verify)
+    if verdict is None:
+        return 1
+    if options.json:
+        print(json.dumps(verdict._asdict()))
+    elif verdict.broken_at is None:
+        print(f"{verdict.rows} rows, and the chain is whole.")
+    else:
+        print(f"The chain is broken: row {verdict.broken_at} was changed or is missing.", file=sys.stderr)
+    return 0 if verdict.broken_at is None else 1
+
+
+def show(options: Namespace) -> int:
+    """Print the latest rows."""
+    from gateway import audit
+
+    rows = _read(options, audit.latest, options.limit)
+    if rows is None:
+        return 1
+    if options.json:
+        print(json.dumps({"rows": rows}, indent=2, ensure_ascii=False))
+    else:
+        columns = ("sequence", "at", "actor", "action", "target", "detail")
+        cells = [
+            tuple(
+                json.dumps(row[name], ensure_ascii=False) if name == "detail" else str(row[name])
+                for name in columns
+            )
+            for row in rows
+        ]
+        print(table([columns, *cells]))
+    return 0
+
+
+def _read(options: Namespace, function: Callable[..., Any], *args: Any) -> Any:
+    """What a function reads from the database; None, and the reason on stderr, when it cannot be opened."""
+    settings = load(env_file=options.env_file)
+    from gateway.opening import open_store
+    from gateway.store import StoreError
+
+    try:
+        store = open_store(settings)
+    except (StoreError, OSError) as error:
+        print(error, file=sys.stderr)
+        return None
+    try:
+        return store.read_now(function, *args)
+    finally:
+        store.close_now()

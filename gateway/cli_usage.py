@@ -1,0 +1,90 @@
+"""The command line's `usage`: the same as `/api/v1/usage` for an admin, on the database itself."""
+
+import asyncio
+import json
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from datetime import date
+from typing import Any
+
+from gateway.cli_output import table
+from gateway.settings import Settings, load
+
+COLUMNS = ("key", "model", "day")
+
+
+def add_to(commands: Any) -> None:
+    """Add `usage` to the commands of the program.
+
+    Args:
+        commands: what `add_subparsers` of the program's parser returned.
+    """
+    parser: ArgumentParser = commands.add_parser("usage", help="tokens and cost by key, model and day")
+    parser.add_argument("--from", dest="first", type=_day, metavar="DAY", help="such as 2026-11-01")
+    parser.add_argument("--to", dest="last", type=_day, metavar="DAY", help="belongs to the report")
+    parser.add_argument(
+        "--group-by",
+        type=_columns,
+        default=COLUMNS,
+        metavar="COLUMNS",
+        help=f"what the rows tell apart (default: {','.join(COLUMNS)})",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.epilog = "Days are those of BUDGET_TIMEZONE."
+    parser.set_defaults(run=run)
+
+
+def run(options: Namespace) -> int:
+    """Print the report."""
+    settings = load(env_file=options.env_file)
+    from gateway.store import StoreError
+
+    try:
+        report = asyncio.run(_report(settings, options))
+    except (StoreError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(json.dumps(report, indent=2) if options.json else _shown(report, options.group_by))
+    return 0
+
+
+async def _report(settings: Settings, options: Namespace) -> dict[str, Any]:
+    from gateway.ledger import usage_report
+    from gateway.opening import open_keys, open_store
+
+    store = open_store(settings)
+    try:
+        report = await usage_report(
+            store,
+            open_keys(settings, store).name,
+            first=options.first,
+            last=options.last,
+            group_by=options.group_by,
+        )
+    finally:
+        await store.close()
+    return {**report, "timezone": settings.budget_timezone.key}
+
+
+def _shown(report: dict[str, Any], columns: tuple[str, ...]) -> str:
+    """The report as a table, its total in the last row."""
+    sums = tuple(report["total"])
+    total = ("total", *[""] * (len(columns) - 1)) if columns else ()
+    rows = [(*columns, *sums)]
+    rows += [tuple(str(row[name]) for name in (*columns, *sums)) for row in report["rows"]]
+    rows += [(*total, *(str(report["total"][name]) for name in sums))]
+    return table(rows)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text} is no day such as 2026-11-01") from None
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    given = [name.strip() for name in text.split(",")]
+    if wrong := [name for name in given if name not in COLUMNS]:
+        raise ArgumentTypeError(f"{wrong[0] or 'nothing'} is none of {', '.join(COLUMNS)}")
+    return tuple(name for name in COLUMNS if name in given)
