@@ -8,7 +8,11 @@ import swagger_ui_bundle
 
 from gateway.errors import Headers
 
-OWN = {"index.html": "text/html; charset=utf-8", "initializer.js": "text/javascript; charset=utf-8"}
+OWN = {
+    "index.html": "text/html; charset=utf-8",
+    "initializer.js": "text/javascript; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+}
 VENDORED = {
     "favicon-32x32.png": "image/png",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
