@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Dialect
+from gateway.resources import Subject
 
 METHODS = ("get", "put", "post", "delete", "patch")
 BASE_PATHS: Mapping[Dialect, str] = {"native": "/v1", "envelope": ""}
@@ -20,7 +21,7 @@ class Operation:
     """One operation of one spec.
 
     `scope` is None where no key is needed; `stream` names the form of a streamed answer (sse, jsonl, binary);
-    `metered` says that its answers cost tokens.
+    `metered` says that its answers cost tokens; `subject` what it does with resources that belong to keys.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Operation:
     request_types: tuple[str, ...] = ()
     response_types: tuple[str, ...] = ()
     handler: str = field(default="")
+    subject: Subject = field(default_factory=Subject)
 
     @property
     def goes_upstream(self) -> bool:
@@ -120,6 +122,7 @@ def _operation(
             dict.fromkeys(kind for response in responses for kind in response.get("content", ()))
         ),
         handler=handler,
+        subject=Subject.read(extension.get("scope"), tag, method.upper(), path),
     )
 
 

@@ -9,6 +9,7 @@
     ├── BudgetExhausted         402  billing_error
     ├── PermissionDenied        403  permission_error
     ├── NotFound                404  not_found_error
+    │   └── ThreadNotFound           with details.error_code thread_not_found
     ├── Conflict                409  conflict_error
     ├── ContentTooLarge         413  request_too_large
     ├── UnprocessableEntity     422  invalid_request_error
@@ -98,10 +99,12 @@ class GatewayError(Exception):
     Attributes:
         status: the HTTP status.
         reason: as what the metric of refusals counts it; None for a failure, which refuses nobody.
+        error_code: Anthropic's, for programs, where it has one; told in the native dialect.
     """
 
     status = 500
     reason: str | None = None
+    error_code: str | None = None
 
     def __init__(self, message: str, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(message)
@@ -181,6 +184,12 @@ class NotFound(GatewayError):
 
     status = 404
     reason = "not_found"
+
+
+class ThreadNotFound(NotFound):
+    """No conversation that is held for this key: the SDK then sends the whole of it again."""
+
+    error_code = "thread_not_found"
 
 
 class Conflict(GatewayError):
@@ -283,11 +292,10 @@ def render(error: GatewayError, dialect: Dialect, request_id: str) -> bytes:
     """The JSON body that tells `error` in a dialect."""
     body: dict[str, object]
     if dialect == "native":
-        body = {
-            "type": "error",
-            "error": {"type": error.error_type, "message": error.message},
-            "request_id": request_id,
-        }
+        told: dict[str, object] = {"type": error.error_type, "message": error.message}
+        if error.error_code is not None:
+            told["details"] = {"error_code": error.error_code}
+        body = {"type": "error", "error": told, "request_id": request_id}
     else:
         body = {
             "success": False,
