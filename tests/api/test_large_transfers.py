@@ -1,11 +1,12 @@
 """What is large passes through: 500 MB up and down, 100,000 results, and never more memory for it."""
 
+import contextlib
 import hashlib
 import http.client
 import json
+import select
 import socket
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.gateway import UPSTREAM_KEY, Gateway
 from tests.support.memory import Growth
-from tests.support.recorder import Recorder, stream
+from tests.support.recorder import Recorder, answer, stream
 
 MEGABYTE = 1_000_000
 BOUND = 20 * MEGABYTE
@@ -25,10 +26,11 @@ BEGIN = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r
 END = b"\r\n--b--\r\n"
 FORM = ("content-type", "multipart/form-data; boundary=b")
 
+UPLOADS = {"native": "/v1/files", "envelope": "/api/v1/files/upload"}
 dialects = pytest.mark.parametrize(
     ("upload", "files"),
-    [("/v1/files", "/v1/files"), ("/api/v1/files/upload", "/api/v1/files")],
-    ids=["native", "envelope"],
+    [(UPLOADS["native"], "/v1/files"), (UPLOADS["envelope"], "/api/v1/files")],
+    ids=UPLOADS,
 )
 
 
@@ -81,18 +83,53 @@ def sha256(parts: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def test_upload_waits_for_upstream(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def deaf() -> Iterator[socket.socket]:
+    """An upstream that reads nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def before_deaf(tmp_path_factory: pytest.TempPathFactory, deaf: socket.socket) -> Iterator[Gateway]:
+    url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+    settings = {"ANTHROPIC_API_KEY": UPSTREAM_KEY, "ANTHROPIC_BASE_URL": url}
+    with gateways.running(tmp_path_factory.mktemp("deaf"), settings) as gateway:
+        yield gateway
+
+
+@pytest.mark.parametrize("target", UPLOADS.values(), ids=UPLOADS)
+def test_upload_waits_for_upstream(before_deaf: Gateway, target: str) -> None:
     """An upstream that does not read holds the caller back, and costs the gateway no memory."""
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        settings = {
-            "ANTHROPIC_API_KEY": UPSTREAM_KEY,
-            "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}",
-        }
-        with gateways.running(tmp_path, settings) as gateway:
-            growth = Growth(gateway)
-            for target in ("/v1/files", "/api/v1/files/upload"):
-                assert taken(begin_upload(gateway, target)) < 50 * MEGABYTE
-            assert growth.most < BOUND
+    growth = Growth(before_deaf)
+
+    assert taken(begin_upload(before_deaf, target)) < 50 * MEGABYTE
+    assert growth.most < BOUND
+
+
+@pytest.mark.parametrize("target", UPLOADS.values(), ids=UPLOADS)
+def test_refusal_of_half_an_upload(before_deaf: Gateway, deaf: socket.socket, target: str) -> None:
+    """Upstream may refuse before it has read the whole body; its refusal is the answer."""
+    refusal = b'{"type":"error","error":{"type":"rate_limit_error","message":"later"}}'
+    (sent,) = answer(429, refusal, headers=[("connection", "close")])
+    assert isinstance(sent, bytes)
+
+    connection = begin_upload(before_deaf, target)
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(50):
+            connection.send(BLOCK)
+            while select.select([deaf], [], [], 0)[0]:  # those of earlier uploads wait there too
+                accepted = open_ones.enter_context(deaf.accept()[0])
+                with contextlib.suppress(ConnectionError):
+                    accepted.sendall(sent)
+            if select.select([connection.sock], [], [], 0.1)[0]:
+                break
+        response = connection.getresponse()
+        body = response.read()
+    connection.close()
+
+    assert response.status == 429
+    assert b"later" in body
 
 
 def taken(upload: http.client.HTTPConnection) -> int:
