@@ -169,6 +169,21 @@ class _Attempts(anthropic.Middleware):
         return await self._upstream.attempt(_exchange.get(), request.retries_taken)
 
 
+async def read_whole(answer: Answer) -> bytes:
+    """The whole body of an answer, which is let go of in every case.
+
+    Raises:
+        BadGateway: it breaks off.
+        GatewayTimeout: it takes longer than ANTHROPIC_TIMEOUT.
+    """
+    try:
+        return await answer.read()
+    except APIConnectionError as error:
+        raise connection_failure(error) from error
+    finally:
+        answer.close()
+
+
 def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout:
     """The refusal that a caller gets for a connection that failed; it names no host."""
     if isinstance(error, APITimeoutError):
@@ -210,7 +225,7 @@ class _HeldAnswer:
         self._answer.close()
 
 
-class _WholeAnswer:
+class WholeAnswer:
     """An answer that is known whole."""
 
     __slots__ = ("_body", "headers", "status")
@@ -256,7 +271,7 @@ def _as_status(answer: Answer, payload: dict[str, Any]) -> Answer:
     status = ERROR_STATUSES.get(str(error.get("type")) if isinstance(error, dict) else "", 500)
     headers = [(name, value) for name, value in answer.headers if name not in _FRAMING]
     body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-    return _WholeAnswer(status, [*headers, (b"content-type", b"application/json")], body)
+    return WholeAnswer(status, [*headers, (b"content-type", b"application/json")], body)
 
 
 _FRAMING = frozenset(
