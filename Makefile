@@ -42,11 +42,13 @@ bundle: $(INSTALLED) ## join the specs' files into openapi/dist
 
 docs: $(INSTALLED) ## write the generated parts of the docs
 	$(PYTHON) -m tools.settings_page
+	$(PYTHON) -m tools.metrics_page
 	$(PYTHON) -m tools.coverage_page
 
 fresh: $(INSTALLED) ## check that everything generated is up to date
 	$(PYTHON) -m tools.bundle --check
 	$(PYTHON) -m tools.settings_page --check
+	$(PYTHON) -m tools.metrics_page --check
 	$(PYTHON) -m tools.coverage_page --check
 
 check: lint types spec fresh ## all checks that need no server

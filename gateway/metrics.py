@@ -4,10 +4,18 @@ Labels come from closed sets: operationIds, statuses, models of the price table,
 """
 
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import anthropic
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from gateway import __version__
 from gateway.call import Call
@@ -28,11 +36,33 @@ MAX_KEYS = 100
 """Key names that get a label value of their own; those after them share `other`."""
 
 
+OTHER = "other"
+"""The label of models that the price table does not know, and of keys after the first MAX_KEYS."""
+
+disable_created_metrics()  # type: ignore[no-untyped-call] # a third of all series, which nothing reads
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A metric as docs/metrics.md tells it; the name without PREFIX, as the library takes it."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram", "summary"]
+    text: str
+    labels: tuple[str, ...] = ()
+
+
 class Metrics:
-    """The registry and what is counted in it. One instance a process."""
+    """The registry and what is counted in it. One instance a process.
+
+    Attributes:
+        registry: Prometheus' own, for collectors of other parts.
+        descriptions: all metrics that are counted here, by their whole names.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.descriptions: dict[str, Description] = {}
         self._children: dict[tuple[str, ...], Any] = {}
         self._keys: set[str] = set()
         self._build = self._gauge(
@@ -41,7 +71,6 @@ class Metrics:
         python = ".".join(map(str, sys.version_info[:3]))
         self._build.labels(__version__, python, anthropic.__version__).set(1)
         self.ready = self._gauge("ready", "Whether the gateway takes new work.")
-        self.inflight = self._gauge("inflight_requests", "Requests that are being served.")
         self._requests = self._counter("http_requests", "Requests served.", "operation", "method", "code")
         self._durations = self._histogram(
             "http_request_duration_seconds",
@@ -65,6 +94,9 @@ class Metrics:
         )
         self._tokens = self._counter("tokens", "Tokens as Anthropic counts them.", "model", "type", "key")
         self._cost = self._counter("cost_dollars", "Cost of calls in US dollars.", "model", "key", "quality")
+        self._unknown_model = self._counter(
+            "pricing_unknown_model", "Calls priced at the dearest price, for the table lacks their model."
+        )
         self._rejections = self._counter("rejections", "Requests that the gateway itself refused.", "reason")
         self._queue_wait = self._histogram(
             "queue_wait_seconds",
@@ -156,7 +188,9 @@ class Metrics:
             self._child(self._otel_first_token, model).observe(call.first_byte)
         if not call.usage:
             return
-        key = self._key_label(call)
+        key = self.key_label(call.key.name) if call.key else "none"
+        if model == OTHER and call.usage.samplings:
+            self._unknown_model.inc()
         counts = token_counts(call.usage.total)
         for kind, count in counts.items():
             if count:
@@ -167,11 +201,11 @@ class Metrics:
             quality = "estimated" if call.usage.estimated else "exact"
             self._child(self._cost, model, key, quality).inc(call.cost_nanodollars / NANODOLLARS)
 
-    def _key_label(self, call: Call) -> str:
-        name = call.key.name if call.key else "none"
+    def key_label(self, name: str) -> str:
+        """A key's name as a label: the first MAX_KEYS have one of their own."""
         if name not in self._keys:
             if len(self._keys) >= MAX_KEYS:
-                return "other"
+                return OTHER
             self._keys.add(name)
         return name
 
@@ -183,15 +217,19 @@ class Metrics:
         return child
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.descriptions[PREFIX + name] = Description(name, "counter", text, labels)
         return Counter(PREFIX + name, text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.descriptions[PREFIX + name] = Description(name, "gauge", text, labels)
         return Gauge(PREFIX + name, text, labels, registry=self.registry)
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        self.descriptions[PREFIX + name] = Description(name, "histogram", text, labels)
         return Histogram(PREFIX + name, text, labels, registry=self.registry, buckets=buckets)
 
     def _otel(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        self.descriptions[name] = Description(name, "histogram", text, labels)
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
 
 

@@ -17,18 +17,19 @@ from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger
 from gateway.logs import RequestLog
-from gateway.metrics import Metrics
+from gateway.metrics import OTHER, Metrics
 from gateway.opening import open_keys, open_limiter, open_store
 from gateway.origin import client_address
 from gateway.prices import PriceTable
+from gateway.readings import Readings
 from gateway.settings import Settings
+from gateway.upkeep import Upkeep
 from gateway.upstream import Upstream
 from openapi.validation import Schemas
 
 logger = logging.getLogger("gateway")
 
 DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
-OTHER = "other"
 ORGANIZATIONS = b"/v1/organizations/"
 """Where Anthropic wants an admin key."""
 
@@ -92,7 +93,10 @@ class Services:
         self.documents = {name: openapi.raw(name) for name in DIALECTS}
         self.docs = load_assets()
         self.unlisted = UNLISTED
+        self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit)
         self.metrics = Metrics()
+        self.readings = Readings(self)
+        self.metrics.registry.register(self.readings)
         self.request_log = RequestLog(settings)
         self.response_headers: Headers = [(b"x-gateway-upstream", b"sandbox")] if self.sandbox else []
         self.calls: set[Call] = set()
@@ -105,6 +109,7 @@ class Services:
         await self.keys.start()
         await self.ledger.start()
         await self.limiter.start()
+        await self.upkeep.start()
         key = self.settings.anthropic_api_key
         secret = key.get_secret_value() if key else "sandbox"
         self._upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
@@ -120,6 +125,7 @@ class Services:
             if upstream is not None:
                 await upstream.close()
         self._upstream = self._admin_upstream = None
+        await self.upkeep.close()
         await self.keys.close()
         await self.ledger.close()
         await self.limiter.close()

@@ -136,6 +136,7 @@ TimeZone = Annotated[ZoneInfo, BeforeValidator(_zone)]
 LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 ReadableFile = Annotated[Path, AfterValidator(_readable)]
 Limit = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 Dollars = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -213,6 +214,15 @@ class Settings(BaseSettings):
     default_usd_per_month: Dollars | None = Field(None, description="Dollars a month, likewise.")
     budget_timezone: TimeZone = Field(
         ZoneInfo("UTC"), description="Time zone in which a budget's day and month begin."
+    )
+    ledger_retention_days: Days = Field(
+        400,
+        description="Days that the ledger keeps a row for each call. The sums by day stay for good.",
+    )
+    audit_retention_days: Days = Field(400, description="Days that the audit trail is kept.")
+    snapshot_retention_days: Days = Field(
+        90,
+        description="Days that upgrades' copies of the database are kept; the latest one stays.",
     )
     native_validation: Literal["observe", "enforce"] = Field(
         "observe",

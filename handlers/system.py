@@ -40,6 +40,7 @@ async def get_readiness(call: Call) -> Response:
 
 async def get_metrics(call: Call) -> Response:
     """All metrics in Prometheus' text format."""
+    await call.services.readings.refresh()
     return Response(200, [(b"content-type", metrics.CONTENT_TYPE)], call.services.metrics.render())
 
 

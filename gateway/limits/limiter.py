@@ -112,12 +112,15 @@ class Limiter:
             answer, each replica counts on its own: a key may get as many times its limits as there are
             replicas.
         now: the clock, in seconds; it must not jump.
+
+    Attributes:
+        shared: as given.
     """
 
     def __init__(
         self, shared: "SharedCounters | None" = None, now: Callable[[], float] = time.monotonic
     ) -> None:
-        self._shared = shared
+        self.shared = shared
         self._local = LocalCounters(now)
         self._gates: dict[str, Gate] = {}
         self._ratios: dict[str, float] = {}
@@ -125,15 +128,15 @@ class Limiter:
 
     async def start(self) -> None:
         """Open what needs the running loop."""
-        if self._shared is not None:
-            await self._shared.start()
+        if self.shared is not None:
+            await self.shared.start()
 
     async def close(self) -> None:
         """Finish what is under way."""
         if self._tasks:
             await asyncio.wait(self._tasks)
-        if self._shared is not None:
-            await self._shared.close()
+        if self.shared is not None:
+            await self.shared.close()
 
     def running(self, key_id: str) -> int:
         """Calls of a key that are under way here."""
@@ -194,8 +197,8 @@ class Limiter:
         limits = admission.key.limits
         if admission.gate is not None:
             admission.gate.leave(limits.concurrency or sys.maxsize)
-        if admission.slot is not None and self._shared is not None:
-            self._later(self._shared.give_slot(admission.slot))
+        if admission.slot is not None and self.shared is not None:
+            self._later(self.shared.give_slot(admission.slot))
         used = output = 0
         if usage is not None:
             total = usage.total
@@ -227,9 +230,9 @@ class Limiter:
     async def _count(self, admission: Admission, demands: list[tuple[Kind, Demand]]) -> None:
         """Count what a call asks, or refuse it and count nothing of that."""
         answers = None
-        if self._shared is not None and not admission.alone:
+        if self.shared is not None and not admission.alone:
             try:
-                answers = await self._shared.take([demand for _, demand in demands])
+                answers = await self.shared.take([demand for _, demand in demands])
             except SharedUnavailableError:
                 admission.alone = True  # it has waited once and does not wait again
         if answers is None:
@@ -258,8 +261,8 @@ class Limiter:
             if not gate.try_enter(limit):
                 await gate.enter(limit, LONGEST_WAIT)
             admission.gate = gate
-            if self._shared is not None and not admission.alone:
-                admission.slot = await _slot(self._shared, key, limit, arrived + LONGEST_WAIT)
+            if self.shared is not None and not admission.alone:
+                admission.slot = await _slot(self.shared, key, limit, arrived + LONGEST_WAIT)
         except QueueFullError:
             raise RateLimited(
                 f"this key's limit of {limit} calls at a time is reached, and too many wait already",
@@ -272,10 +275,10 @@ class Limiter:
     def _add(self, name: str, amount: int) -> None:
         if not amount:
             return
-        if self._shared is None:
+        if self.shared is None:
             self._local.add(name, amount)
         else:
-            self._later(self._add_shared(self._shared, name, amount))
+            self._later(self._add_shared(self.shared, name, amount))
 
     async def _add_shared(self, shared: "SharedCounters", name: str, amount: int) -> None:
         try:
