@@ -1,11 +1,11 @@
 """Change single members of a JSON text and leave every other byte as it was.
 
 The envelope accepts a few shapes that Anthropic does not (docs/adr/0003); only these are rewritten, because
-bodies may hold blocks that are bound to their exact bytes.
+bodies may hold blocks that are bound to their exact bytes. Lists are cut in the same way (docs/adr/0008).
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
@@ -52,7 +52,7 @@ def batch_body(raw: bytes, payload: dict[str, Any]) -> bytes:
     text = raw.decode()
     edits: list[tuple[int, int, str]] = []
     spans = {key: start for key, start, _ in _members(text, _skip(text, 0))}
-    for request, start in zip(requests, _elements(text, spans["requests"]), strict=True):
+    for request, (start, _) in zip(requests, _elements(text, spans["requests"]), strict=True):
         params = request["params"]
         position = {key: at for key, at, _ in _members(text, start)}["params"]
         if "max_tokens" not in params:
@@ -60,6 +60,34 @@ def batch_body(raw: bytes, payload: dict[str, Any]) -> bytes:
         if isinstance(params.get("tool_choice"), str):
             edits += _edits(text, position, {"tool_choice": {"type": params["tool_choice"]}})
     return _replace(text, edits).encode()
+
+
+def items_of(raw: bytes, name: str) -> list[bytes]:
+    """The items of a list that is a member of an object, each as it was written.
+
+    Args:
+        raw: one JSON object, known to be valid.
+        name: of the member.
+    """
+    text = raw.decode()
+    for key, start, _ in _members(text, _skip(text, 0)):
+        if key == name:
+            return [text[first:end].encode() for first, end in _elements(text, start)]
+    return []
+
+
+def with_members(raw: bytes, members: Mapping[str, bytes]) -> bytes:
+    """An object with other values in some of its members; those that it lacks are not added.
+
+    Args:
+        raw: one JSON object, known to be valid.
+        members: the new values, as JSON.
+    """
+    text = raw.decode()
+    spans = _members(text, _skip(text, 0))
+    return _replace(
+        text, [(start, end, members[key].decode()) for key, start, end in spans if key in members]
+    ).encode()
 
 
 def _edits(text: str, position: int, replaced: dict[str, Any]) -> list[tuple[int, int, str]]:
@@ -97,12 +125,12 @@ def _members(text: str, position: int) -> Iterator[tuple[str, int, int]]:
             position = _skip(text, position + 1)
 
 
-def _elements(text: str, position: int) -> Iterator[int]:
-    """Start of each element of the array at `position`."""
+def _elements(text: str, position: int) -> Iterator[tuple[int, int]]:
+    """Start and end of each element of the array at `position`."""
     position = _skip(text, position + 1)
     while text[position] != "]":
-        yield position
         _, end = _decode(text, position)
+        yield position, end
         position = _skip(text, end)
         if text[position] == ",":
             position = _skip(text, position + 1)
