@@ -288,7 +288,7 @@ class Connection(asyncio.Protocol):
         if self._header_bytes > MAX_HEAD_BYTES:
             self._fail(ConnectionBroken("the answer's headers are too large"))
         elif self._answer is not None and not self._answer.status:
-            self._answer.headers.append((name.lower(), value))
+            self._answer.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Of the parser: the head is whole."""
