@@ -83,6 +83,7 @@ def running(
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES} | {
         "HOST": "127.0.0.1",
         "PORT": "0",
+        "TMPDIR": str(folder),  # where a killed sandbox leaves its files
         "DATA_DIR": str(data),
         "CONFIG_DIR": str(folder / "config"),
         "GATEWAY_ADMIN_KEY": ADMIN_KEY,
