@@ -1,5 +1,6 @@
 """What `gateway.pool` does, through an HTTP proxy: aiohttp knows how, and speed does not matter there."""
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -13,7 +14,8 @@ from gateway.pool import CONNECT_SECONDS, Answer, connection_error
 LARGE_BODY = 1 << 20
 """Bodies above this size are written piece by piece, so that other requests get their turn."""
 
-_FAILURES = (TimeoutError, aiohttp.ClientError, OSError, ValueError)
+_FAILURES = (TimeoutError, aiohttp.ClientError, OSError, ValueError, RuntimeError)
+"""aiohttp 3.14 says RuntimeError of a connection that it closed itself, on an answer that is not HTTP."""
 
 
 class ProxiedPool:
@@ -62,26 +64,30 @@ class ProxiedPool:
             )
         except _FAILURES as error:
             raise connection_error(error) from error
-        return _Answer(response)
+        return _Answer(response, silence)
 
 
 class _Answer:
-    __slots__ = ("_response", "headers", "status")
+    """Bounds each wait by itself: aiohttp 3.14 waits for ever when a chunk's size is no number."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    __slots__ = ("_response", "_silence", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, silence: float) -> None:
         self._response = response
+        self._silence = silence
         self.status = response.status
         self.headers: Headers = [(name.lower(), value) for name, value in response.raw_headers]
 
     async def read(self) -> bytes:
-        try:
-            return await self._response.read()
-        except _FAILURES as error:
-            raise connection_error(error) from error
+        parts = []
+        while part := await self.chunk():
+            parts.append(part)
+        return b"".join(parts)
 
     async def chunk(self) -> bytes:
         try:
-            return await self._response.content.readany()
+            async with asyncio.timeout(self._silence):
+                return await self._response.content.readany()
         except _FAILURES as error:
             raise connection_error(error) from error
 

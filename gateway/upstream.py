@@ -148,7 +148,11 @@ class Upstream:
             and answer.status == 200
             and header(answer.headers, b"content-type").startswith(b"text/event-")
         ):
-            answer = await _hold_first_event(answer)
+            try:
+                answer = await _hold_first_event(answer)
+            except BaseException:  # above all a caller that leaves meanwhile
+                answer.close()
+                raise
         if retries_taken < exchange.retries and _may_retry(answer):
             self._metrics.retried(str(answer.status))
             answer.close()
@@ -249,9 +253,8 @@ class WholeAnswer:
 async def _hold_first_event(answer: Answer) -> Answer:
     """Wait for the first event that is not a ping: an error there is given its real status."""
     held, splitter = b"", sse.EventSplitter()
-    with contextlib.suppress(
-        TimeoutError
-    ):  # a slow first event: the stream begins, what follows passes on as it comes
+    # A slow first event: the stream begins, and what follows passes on as it comes.
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HOLD_SECONDS):
             while chunk := await answer.chunk():
                 held += chunk

@@ -99,18 +99,20 @@ class Received:
 class Recorder:
     """The server, on a loop in a thread of its own. Use it as a context manager.
 
-    `requests` are those that came since the last `reset`. Answers come from `script` first, then from
-    `reply`.
+    `requests` are those that came since the last `reset`, `connections` counts what was opened since. Answers
+    come from `script` first, then from `reply`.
     """
 
     def __init__(self) -> None:
         self.requests: list[Received] = []
+        self.connections = 0
         self._scripts: deque[Sequence[Step]] = deque()
         self.reply: Callable[[Received], Sequence[Step]] = _default_reply
         self._arrived = threading.Condition()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="recorder")
         self._connections: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
 
@@ -132,6 +134,7 @@ class Recorder:
     def reset(self) -> None:
         """Forget requests and scripts."""
         self.requests = []
+        self.connections = 0
         self._scripts.clear()
         self.reply = _default_reply
 
@@ -179,11 +182,18 @@ class Recorder:
         if self._connections:
             await asyncio.wait(self._connections)
         await self._server.wait_closed()
+        while self._writers:
+            writer = self._writers.pop()
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self._writers.add(writer)
+        self.connections += 1
         connection = _Connection(reader, writer)
         try:
             while (request := await connection.receive()) is not None:
