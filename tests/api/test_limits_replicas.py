@@ -1,0 +1,156 @@
+"""Two gateways on one PostgreSQL and one Redis, both real: limits and budgets hold over both, as keys do."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests import servers
+from tests.conftest import RELAY_SETTINGS
+from tests.support import gateway as gateways
+from tests.support.client import Client
+from tests.support.gateway import Gateway, eventually
+from tests.support.keys import new_key
+from tests.support.recorder import Gate, Recorder, answer
+
+MODEL = "claude-sonnet-4-20250514"
+ANSWER = 1000
+"""Output tokens of each answer: a cent and a half."""
+
+
+class Replicas(NamedTuple):
+    gateways: list[Gateway]
+    upstream: Recorder
+    redis: "subprocess.Popen[bytes]"
+
+    def clients(self, app: Client) -> list[Client]:
+        """The same key at each replica, once both know it."""
+        clients = [Client(gateway.url, app.key) for gateway in self.gateways]
+        for client in clients:
+            eventually(lambda client=client: client.call("GET", "/api/v1/usage").status == 200 or None, 5)
+        return clients
+
+
+@pytest.fixture(scope="module")
+def _replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    with servers.postgres() as database, servers.redis() as (storage, redis), Recorder() as upstream:
+        settings = RELAY_SETTINGS | {
+            "ANTHROPIC_BASE_URL": upstream.url,
+            "DATABASE_URL": database.replace("postgresql://", "postgresql+psycopg://"),
+            "RATE_LIMIT_STORAGE": storage,
+        }
+        with gateways.running(folders[0], settings) as one, gateways.running(folders[1], settings) as two:
+            yield Replicas([one, two], upstream, redis)
+
+
+@pytest.fixture
+def replicas(_replicas: Replicas) -> Replicas:
+    _replicas.upstream.reset()
+    _replicas.upstream.reply = lambda _: message()
+    return _replicas
+
+
+def message() -> Sequence[Any]:
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": MODEL,
+        "content": [{"type": "text", "text": "Hi"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": ANSWER},
+    }
+    return [0.01, *answer(body=json.dumps(body).encode())]
+
+
+def call(app: Client) -> int:
+    text = [{"role": "user", "content": "Hello"}]
+    body = {"model": MODEL, "max_tokens": ANSWER, "messages": text}
+    return app.call("POST", "/v1/messages", body).status
+
+
+def at_once(clients: list[Client], count: int) -> list[int]:
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(lambda number: call(clients[number % 2]), range(count)))
+
+
+def test_requests_a_minute_are_counted_together(replicas: Replicas) -> None:
+    _, app = new_key(replicas.gateways[0], "shared rpm", requests_per_minute=30)
+
+    statuses = at_once(replicas.clients(app), 60)
+
+    assert (statuses.count(200), statuses.count(429)) == (30, 30)
+
+
+def test_tokens_a_minute_are_counted_together(replicas: Replicas) -> None:
+    _, app = new_key(replicas.gateways[0], "shared otpm", output_tokens_per_minute=ANSWER)
+    here, there = replicas.clients(app)
+
+    assert call(here) == 200
+    time.sleep(0.1)
+    assert call(there) == 429
+
+
+def test_calls_at_a_time_are_counted_together(replicas: Replicas) -> None:
+    _, app = new_key(replicas.gateways[0], "shared places", concurrency=3)
+    gate = Gate()
+    replicas.upstream.reply = lambda _: [gate, *message()]
+    clients = replicas.clients(app)
+
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(call, clients[number % 2]) for number in range(8)]
+        replicas.upstream.wait_for(3)
+        time.sleep(0.3)
+        assert len(replicas.upstream.requests) == 3
+        gate.open()
+        assert [done.result() for done in calls] == [200] * 8
+
+
+def test_a_budget_is_spent_together(replicas: Replicas) -> None:
+    _, app = new_key(replicas.gateways[0], "shared dollar", usd_per_day=1)
+    clients = replicas.clients(app)
+
+    statuses = at_once(clients, 200)
+
+    assert set(statuses) <= {200, 402}
+    one_call = Decimal(10 * 3 + ANSWER * 15) / 1_000_000
+    totals = [client.call("GET", "/api/v1/usage").json()["data"]["total"] for client in clients]
+    assert totals[0] == totals[1]
+    assert totals[0]["requests"] == statuses.count(200) == len(replicas.upstream.requests)
+    assert Decimal(1) <= Decimal(totals[0]["cost_usd"]) < 1 + one_call
+
+
+def test_without_redis_requests_go_on_within_fifty_milliseconds(replicas: Replicas) -> None:
+    _, app = new_key(replicas.gateways[0], "no redis", requests_per_minute=20, concurrency=50)
+    here, there = replicas.clients(app)
+    assert call(here) == 200
+    usual = sorted(_timed(there) for _ in range(5))[2]
+    up = "anthropic_gateway_limits_storage_up"
+    assert replicas.gateways[0].metric(up) == 1
+
+    replicas.redis.send_signal(signal.SIGSTOP)
+    try:
+        times = [_timed(here) for _ in range(10)]
+        assert max(times) - usual < 0.05 + 0.05  # the time-out, and what a busy machine adds
+        assert sorted(times)[-4] - usual < 0.03  # after three failures Redis is left alone
+        assert replicas.gateways[0].metric(up) == 0
+        assert replicas.gateways[0].metric("anthropic_gateway_limits_storage_failures_total") >= 3
+        # Each replica counts for itself now: twenty a minute here, whatever Redis has seen.
+        statuses = [call(here) for _ in range(15)]
+        assert statuses == [200] * 10 + [429] * 5
+    finally:
+        replicas.redis.send_signal(signal.SIGCONT)
+
+
+def _timed(app: Client) -> float:
+    started = time.perf_counter()
+    assert call(app) == 200
+    return time.perf_counter() - started
