@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__, cli
+from gateway.prices import PriceTable
 from gateway.settings import NAMES
 
 
@@ -65,9 +66,31 @@ def test_check_config_prints_what_an_env_file_would_hold(
 def test_check_config_as_json(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--env-file", str(env_file), "check-config", "--json"]) == 0
 
-    settings = json.loads(capsys.readouterr().out)["settings"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["unchecked_prices"] == PriceTable.load().unchecked
+    settings = printed["settings"]
     assert settings.keys() == NAMES
     assert (settings["PORT"], settings["ANTHROPIC_API_KEY"]) == (9000, "**********")
+
+
+def test_check_config_names_prices_that_nobody_has_checked(
+    env_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text(
+        'version = "own"\n[[model]]\nids = ["claude-of-the-house"]\nfrom = 2026-01-01\n'
+        'input = "1"\noutput = "5"\nsource = "house"\nchecked = false\n'
+        '[sources]\nhouse = "the contract in the drawer"\n'
+    )
+    with env_file.open("a") as file:
+        file.write(f"CONFIG_DIR={tmp_path}\n")
+
+    assert cli.main(["--env-file", str(env_file), "check-config"]) == 0
+    assert "claude-of-the-house" in capsys.readouterr().err
+
+    prices.write_text("[[model]]\n")
+    assert cli.main(["--env-file", str(env_file), "check-config"]) == 1
+    assert capsys.readouterr().err.startswith(f"CONFIG_DIR: {prices}: ")
 
 
 def test_faults_go_to_stderr_all_of_them(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
