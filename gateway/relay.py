@@ -9,7 +9,7 @@ from typing import Any
 import jiter
 from anthropic import APIConnectionError
 
-from gateway import sse
+from gateway import ownership, sse
 from gateway.call import Call
 from gateway.errors import BadGateway, GatewayError, UpstreamError, error_type
 from gateway.headers import (
@@ -20,9 +20,10 @@ from gateway.headers import (
     response_headers,
 )
 from gateway.pool import Answer
+from gateway.resources import brought_forth_by_result
 from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
 from gateway.uploads import Upload
-from gateway.upstream import Exchange, Upstream, connection_failure
+from gateway.upstream import Exchange, Upstream, connection_failure, read_whole
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -60,7 +61,13 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
     if call.operation is not None and call.operation.metered:
         await call.services.accounting.begin(call)
     try:
-        return _noted(call, await upstream.send(exchange))
+        if call.operation is None or call.operation.subject.kind is None:
+            return _noted(call, await upstream.send(exchange))
+
+        async def send(request: Exchange) -> Answer:
+            return _noted(call, await upstream.send(request))
+
+        return await ownership.exchange(call, exchange, send)
     except GatewayError:
         if isinstance(body, Upload) and body.error is not None:
             raise body.error from None
@@ -85,7 +92,7 @@ Transform = Callable[[Call, bytes, Any], bytes]
 
 async def native_whole(call: Call, answer: Answer, transform: Transform | None = None) -> Response:
     """A native answer with a JSON body: read it, note its usage, hand on its bytes."""
-    body = await _read(answer)
+    body = await read_whole(answer)
     parsed = _parsed(body)
     note_usage(call, parsed)
     if transform is not None:
@@ -95,7 +102,7 @@ async def native_whole(call: Call, answer: Answer, transform: Transform | None =
 
 def native_stream(call: Call, answer: Answer) -> StreamResponse:
     """A native event stream, byte for byte; its usage is read while it passes by."""
-    meter = sse.Meter()
+    meter = sse.Meter(threaded=ownership.is_threaded(call))
 
     def failure(error: BaseException) -> bytes:
         call.stream_error = _stream_error(call, error)
@@ -111,7 +118,7 @@ def native_stream(call: Call, answer: Answer) -> StreamResponse:
 
 def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
     """A native event stream said again in the envelope's way."""
-    stream = sse.EnvelopeStream(call.request_id)
+    stream = sse.EnvelopeStream(call.request_id, threaded=ownership.is_threaded(call))
 
     def failure(error: BaseException) -> bytes:
         call.stream_error = _stream_error(call, error)
@@ -134,7 +141,7 @@ def raw_stream(call: Call, answer: Answer) -> StreamResponse:
     if length:
         headers.append((b"content-length", length))
     if not header(answer.headers, b"content-type").startswith(EVENT_STREAM):
-        return StreamResponse(call, answer.status, headers, chunks(answer))
+        return StreamResponse(call, answer.status, headers, pieces(call, answer))
     meter = sse.Meter()
     passing = (meter.feed(chunk) async for chunk in chunks(answer))
     return StreamResponse(
@@ -154,7 +161,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
         UpstreamError: upstream answered with an error.
         BadGateway: it answered with something that is no JSON.
     """
-    body = await _read(answer)
+    body = await read_whole(answer)
     parsed = _parsed(body)
     if answer.status >= 400:
         raise upstream_error(answer, parsed)
@@ -167,7 +174,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
 async def refuse_errors(answer: Answer) -> None:
     """Raise upstream's error, where it answered with one, before anything is streamed to the caller."""
     if answer.status >= 400:
-        raise upstream_error(answer, _parsed(await _read(answer)))
+        raise upstream_error(answer, _parsed(await read_whole(answer)))
 
 
 async def envelope_download(call: Call, target: str) -> StreamResponse:
@@ -194,8 +201,9 @@ def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
 
 
 def note_usage(call: Call, parsed: Any) -> None:
-    """Write down what a message says about the tokens it cost, and which model made it."""
+    """Write down what a message says about the tokens it cost, which model made it, and what it made."""
     if call.entry is not None and isinstance(parsed, dict):
+        ownership.note_message(call, parsed)
         usage = parsed.get("usage")
         if isinstance(usage, dict):
             call.complete = True
@@ -207,15 +215,6 @@ def note_usage(call: Call, parsed: Any) -> None:
 def is_event_stream(answer: Answer) -> bool:
     """Whether an answer is a stream of events."""
     return answer.status == 200 and header(answer.headers, b"content-type").startswith(EVENT_STREAM)
-
-
-async def _read(answer: Answer) -> bytes:
-    try:
-        return await answer.read()
-    except APIConnectionError as error:
-        raise connection_failure(error) from error
-    finally:
-        answer.close()
 
 
 def _parsed(body: bytes) -> Any:
@@ -236,13 +235,36 @@ async def chunks(answer: Answer) -> AsyncIterator[bytes]:
         answer.close()
 
 
+def pieces(call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    """The same; a batch's results are looked through for what the batch brought forth."""
+    results = call.operation is not None and call.operation.stream == "jsonl"
+    return _watched(call, answer) if results else chunks(answer)
+
+
+async def _watched(call: Call, answer: Answer) -> AsyncIterator[bytes]:
+    pending = b""
+    try:
+        async for chunk in chunks(answer):
+            *lines, pending = (pending + chunk).split(b"\n")
+            for line in lines:
+                ownership.note(call, brought_forth_by_result(line))
+            yield chunk
+        ownership.note(call, brought_forth_by_result(pending))
+    finally:
+        answer.close()
+
+
 async def _metered(
     call: Call, answer: Answer, meter: sse.StreamMeter, end: Callable[[], bytes] = bytes
 ) -> AsyncIterator[bytes]:
     """What is sent of a message stream; its usage is settled however it ends."""
     try:
         while chunk := await answer.chunk():
-            if data := meter.feed(chunk):
+            data = meter.feed(chunk)
+            if meter.found:
+                ownership.note(call, meter.found)
+                meter.found = set()
+            if data:
                 yield data
         if last := end():
             yield last

@@ -25,6 +25,7 @@ from gateway.readings import Readings
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
 from gateway.upstream import Upstream
+from gateway.walls import Walls
 from openapi.validation import Schemas
 
 logger = logging.getLogger("gateway")
@@ -81,6 +82,7 @@ class Services:
         self.store = open_store(settings)
         self.keys = open_keys(settings, self.store)
         self.wrong_keys = WrongKeys()
+        self.walls = Walls(self.store)
         self.ledger = Ledger(self.store, self.prices, settings.budget_timezone)
         self.limiter = open_limiter(settings)
         self.accounting = Accounting(self.ledger, self.limiter)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jiter
 
 from gateway.message import MessageAccumulator
+from gateway.resources import Owned, brought_forth_by_event
 from gateway.usage import merge
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
@@ -66,9 +67,11 @@ class StreamMeter(Protocol):
     """Passes a message stream on and learns what it costs.
 
     `usage` is None until the stream told it; `finished` says whether the stream reached its last event;
-    `error_type` names the error that an `error` event told; `delta_bytes` counts the content that went by.
+    `error_type` names the error that an `error` event told; `delta_bytes` counts the content that went by;
+    `found` holds the resources that the message has brought forth since somebody took them.
     """
 
+    found: set[Owned]
     finished: bool
     error_type: str | None
     delta_bytes: int
@@ -89,14 +92,29 @@ class StreamMeter(Protocol):
 class Meter:
     """Reads usage from a native stream while its bytes pass by.
 
-    Only `message_start`, `message_delta`, `message_stop` and `error` are parsed; parsing each event would
-    cost four times as much.
+    Only `message_start`, `message_delta`, `message_stop`, `error` and what has a `file_id` are parsed;
+    parsing each event would cost four times as much.
+
+    Args:
+        threaded: the conversation is held by Anthropic, and goes on from the message's id.
     """
 
-    __slots__ = ("_splitter", "delta_bytes", "error_type", "finished", "model", "stop_reason", "usage")
+    __slots__ = (
+        "_splitter",
+        "_threaded",
+        "delta_bytes",
+        "error_type",
+        "finished",
+        "found",
+        "model",
+        "stop_reason",
+        "usage",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, threaded: bool = False) -> None:
         self._splitter = EventSplitter()
+        self._threaded = threaded
+        self.found: set[Owned] = set()
         self.usage: dict[str, Any] | None = None
         self.model: str | None = None
         self.stop_reason: str | None = None
@@ -109,15 +127,16 @@ class Meter:
         for event in self._splitter.feed(chunk):
             if b"content_block_delta" in event:
                 self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
-            if b'"message_' in event or b'"error"' in event:
-                self._read(parse_event(event))
+            if b'"message_' in event or b'"file_id"' in event or b'"error"' in event:
+                self._read(parse_event(event) or {})
         return chunk
 
     def at_boundary(self) -> bool:
         """Whether the bytes so far end between two events."""
         return self._splitter.at_boundary
 
-    def _read(self, payload: dict[str, Any] | None) -> None:
+    def _read(self, payload: dict[str, Any]) -> None:
+        self.found |= brought_forth_by_event(payload, threaded=self._threaded)
         match payload:
             case {"type": "message_start", "message": {"usage": dict(usage)} as message}:
                 self.usage = dict(usage)
@@ -148,12 +167,25 @@ class EnvelopeStream:
 
     Args:
         request_id: the gateway's id of the request.
+        threaded: the conversation is held by Anthropic, and goes on from the message's id.
     """
 
-    __slots__ = ("_accumulator", "_count", "_splitter", "delta_bytes", "error_type", "finished", "request_id")
+    __slots__ = (
+        "_accumulator",
+        "_count",
+        "_splitter",
+        "_threaded",
+        "delta_bytes",
+        "error_type",
+        "finished",
+        "found",
+        "request_id",
+    )
 
-    def __init__(self, request_id: str) -> None:
+    def __init__(self, request_id: str, *, threaded: bool = False) -> None:
         self.request_id = request_id
+        self._threaded = threaded
+        self.found: set[Owned] = set()
         self._splitter = EventSplitter()
         self._accumulator = MessageAccumulator()
         self._count = 0
@@ -218,6 +250,7 @@ class EnvelopeStream:
                 return [self._frame(_dumps({**payload, "request_id": self.request_id}))]
             case _:
                 self._accumulator.add(payload)
+                self.found |= brought_forth_by_event(payload, threaded=self._threaded)
         return [self._frame(data)]
 
     def _frame(self, data: bytes) -> bytes:

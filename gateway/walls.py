@@ -4,72 +4,31 @@ All keys share one workspace upstream, where each sees everything. So the gatewa
 belongs to the key that made it, or whose answer brought it forth, and does not exist for any other.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, select, tuple_
+from sqlalchemy import Connection, bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from gateway.errors import BadRequest, NotFound
+from gateway.errors import NotFound, ThreadNotFound
 from gateway.keys import Key
+from gateway.resources import Owned, is_anthropics
 from gateway.store import Session, Store
 from gateway.store.tables import owners
-
-Kind = Literal[
-    "batches",
-    "files",
-    "skills",
-    "containers",
-    "sessions",
-    "agents",
-    "environments",
-    "memory_stores",
-    "vaults",
-]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 REMEMBERED = 50_000
 """Ids whose owner is kept in memory."""
 
-_MEMBERS: dict[str, Kind] = {
-    "file_id": "files",
-    "skill_id": "skills",
-    "container_id": "containers",
-    "batch_id": "batches",
-    "message_batch_id": "batches",
-    "session_id": "sessions",
-    "agent_id": "agents",
-    "environment_id": "environments",
-    "memory_store_id": "memory_stores",
-    "vault_id": "vaults",
-}
-_OBJECTS: dict[str, Kind] = {"container": "containers", "agent": "agents", "environment": "environments"}
-_OPAQUE = frozenset({"input", "input_schema", "metadata"})
-"""Members whose contents are the caller's or the model's own: a `file_id` in there is not Anthropic's."""
+LATE = 0.03
+"""Seconds that another replica may take to commit an id whose caller has heard of it already."""
 
-_STRINGS = _MEMBERS | _OBJECTS
-_LISTS: dict[str, Kind] = {f"{name}s": kind for name, kind in _MEMBERS.items()}
-
-
-class Owned(NamedTuple):
-    """A resource of Anthropic's."""
-
-    kind: Kind
-    id: str
-
-
-class Page(NamedTuple):
-    """A page of a key's own ids, the latest first.
-
-    Attributes:
-        ids: those of the page.
-        has_more: whether there are more in the direction that was asked for.
-    """
-
-    ids: list[str]
-    has_more: bool
+AT_ONCE = 500
+"""Ids that one statement asks for."""
 
 
 class Walls:
@@ -90,6 +49,9 @@ class Walls:
         """Enter resources as a key's own; returns once that is committed. Twice is no error.
 
         An id that another key has made stays that key's.
+
+        Raises:
+            ServiceUnavailable: the database cannot be written.
         """
         rows = self._rows(key, resources)
         if rows:
@@ -110,55 +72,46 @@ class Walls:
         if key.admin:
             return
         for resource in resources:
-            if _is_anthropics(resource):
+            if is_anthropics(resource):
                 continue
             owner = self._owners.get(resource) or await self.owner(resource)
             if owner != key.id:
-                raise NotFound(f"{resource.id} was not found")
+                refusal = ThreadNotFound if resource.kind == "messages" else NotFound
+                raise refusal(f"{resource.id} was not found")
 
     async def owner(self, resource: Owned) -> str | None:
         """The id of the key that made a resource; None when none did."""
-        owner = self._owners.get(resource)
-        if owner is None:
-            owner = await self._store.read(_owner, resource)
-            if owner is None:  # it may have been noted this very moment
-                await self._store.flush()
-                owner = await self._store.read(_owner, resource)
-            if owner is not None:
-                self._remember(resource, owner)
+        owner = (await self.owners([resource])).get(resource)
+        if owner is None:  # another replica may have noted it this very moment
+            await asyncio.sleep(LATE)
+            owner = (await self.owners([resource])).get(resource)
         return owner
 
+    async def owners(self, resources: Sequence[Owned]) -> dict[Owned, str]:
+        """The ids of the keys that made resources; those that none made are left out."""
+        found = {resource: self._owners[resource] for resource in resources if resource in self._owners}
+        if missing := [resource for resource in resources if resource not in found]:
+            found |= await self._read(missing)
+        if missing := [resource for resource in missing if resource not in found]:
+            await self._store.flush()  # they may have been noted this very moment
+            found |= await self._read(missing)
+        return found
+
     async def forget(self, resource: Owned) -> None:
-        """Strike out a resource that is deleted upstream."""
-        self._owners.pop(resource, None)
-        await self._store.write(_delete, resource)
-
-    async def own_page(
-        self, key: Key, kind: Kind, *, limit: int, after: str | None = None, before: str | None = None
-    ) -> Page:
-        """One page of a key's own ids, the latest first, without a gap or a double.
-
-        Args:
-            key: whose.
-            kind: of what.
-            limit: how many at most.
-            after: only what is older than this id.
-            before: only what is newer than this id; the page next to it.
+        """Strike out a resource that is deleted upstream.
 
         Raises:
-            BadRequest: both are given, or the id is none of the key's.
+            ServiceUnavailable: the database cannot be written.
         """
-        if after is not None and before is not None:
-            raise BadRequest("give after_id or before_id, not both")
-        await self._store.flush()
-        return await self._store.read(_page, key.id, kind, limit, after, before)
+        self._owners.pop(resource, None)
+        await self._store.write(_delete, resource)
 
     def _rows(self, key: Key, resources: Iterable[Owned]) -> list[tuple[Any, ...]]:
         now = int(self._now() * 1000)
         return [
             (resource.kind, resource.id, key.id, now)
             for resource in resources
-            if resource not in self._owners and not _is_anthropics(resource)
+            if resource not in self._owners and not is_anthropics(resource)
         ]
 
     def _write(self, session: Session, items: list[list[tuple[Any, ...]]]) -> list[None]:
@@ -166,78 +119,16 @@ class Walls:
         session.cursor.executemany(self._insert, sorted(row for rows in items for row in rows))
         return [None] * len(items)
 
+    async def _read(self, resources: list[Owned]) -> dict[Owned, str]:
+        read = await self._store.read(_owners, resources)
+        for resource, owner in read.items():
+            self._remember(resource, owner)
+        return read
+
     def _remember(self, resource: Owned, owner: str) -> None:
         self._owners[resource] = owner
         if len(self._owners) > REMEMBERED:
             self._owners.popitem(last=False)
-
-
-def named_in(body: object) -> set[Owned]:
-    """The resources that a request's parsed body names.
-
-    It goes through every block: to search the bytes for the names first costs more than the walk, and an
-    escaped letter would hide a name from it.
-    """
-    found: set[Owned] = set()
-    waiting = [body]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting.extend(node)
-        elif isinstance(node, dict):
-            for name, value in node.items():
-                if isinstance(value, str):
-                    kind = _STRINGS.get(name)
-                    if kind is not None and not (name == "skill_id" and node.get("type") == "anthropic"):
-                        found.add(Owned(kind, value))
-                elif isinstance(value, dict | list) and name not in _OPAQUE:
-                    found.update(_inner(name, value))
-                    waiting.append(value)
-    return found
-
-
-def brought_forth(message: Mapping[str, Any]) -> set[Owned]:
-    """The resources that a message brings forth: its container, and files that code made in it.
-
-    Only what Anthropic itself puts there counts, never what the model writes: else a prompt could claim
-    another key's id by having it repeated.
-    """
-    found: set[Owned] = set()
-    container = message.get("container")
-    if isinstance(container, dict) and isinstance(container.get("id"), str):
-        found.add(Owned("containers", container["id"]))
-    content = message.get("content")
-    for block in content if isinstance(content, list) else ():
-        if isinstance(block, dict):
-            found.update(made_by(block))
-    return found
-
-
-def made_by(block: Mapping[str, Any]) -> set[Owned]:
-    """The files that one content block, the result of a server tool, brings forth."""
-    if not str(block.get("type", "")).endswith("_tool_result"):
-        return set()
-    result = block.get("content")
-    outputs = result.get("content") if isinstance(result, dict) else None
-    return {
-        Owned("files", output["file_id"])
-        for output in (outputs if isinstance(outputs, list) else ())
-        if isinstance(output, dict) and isinstance(output.get("file_id"), str)
-    }
-
-
-def _inner(name: str, value: dict[str, Any] | list[Any]) -> Iterable[Owned]:
-    """Ids in the object forms: `container: {id: …}`, `vault_ids: […]`."""
-    if isinstance(value, dict):
-        kind = _OBJECTS.get(name)
-        return [Owned(kind, value["id"])] if kind is not None and isinstance(value.get("id"), str) else ()
-    kind = _LISTS.get(name)
-    return [Owned(kind, item) for item in value if isinstance(item, str)] if kind is not None else ()
-
-
-def _is_anthropics(resource: Owned) -> bool:
-    """Whether Anthropic itself provides it: its own skills have plain names such as `xlsx`."""
-    return resource.kind == "skills" and not resource.id.startswith("skill_")
 
 
 def _insert_statement(store: Store) -> str:
@@ -247,34 +138,20 @@ def _insert_statement(store: Store) -> str:
     return store.statements.compile(insert.on_conflict_do_nothing(), names)
 
 
-def _owner(connection: Connection, resource: Owned) -> str | None:
-    found = select(owners.c.key_id).where(owners.c.kind == resource.kind, owners.c.resource_id == resource.id)
-    return connection.execute(found).scalar()
+def _owners(connection: Connection, resources: list[Owned]) -> dict[Owned, str]:
+    found: dict[Owned, str] = {}
+    by_kind = attrgetter("kind")
+    for kind, group in groupby(sorted(resources), by_kind):
+        ids = [resource.id for resource in group]
+        for start in range(0, len(ids), AT_ONCE):
+            some = select(owners.c.resource_id, owners.c.key_id).where(
+                owners.c.kind == kind, owners.c.resource_id.in_(ids[start : start + AT_ONCE])
+            )
+            found |= {Owned(kind, row.resource_id): row.key_id for row in connection.execute(some)}
+    return found
 
 
 def _delete(session: Session, resource: Owned) -> None:
     session.connection.execute(
         delete(owners).where(owners.c.kind == resource.kind, owners.c.resource_id == resource.id)
     )
-
-
-def _page(
-    connection: Connection, key_id: str, kind: Kind, limit: int, after: str | None, before: str | None
-) -> Page:
-    place = tuple_(owners.c.created_at, owners.c.resource_id)
-    own: Select[Any] = select(owners.c.resource_id).where(owners.c.key_id == key_id, owners.c.kind == kind)
-    cursor = after if after is not None else before
-    if cursor is not None:
-        created_at = connection.execute(
-            own.with_only_columns(owners.c.created_at).where(owners.c.resource_id == cursor)
-        ).scalar()
-        if created_at is None:
-            raise BadRequest(f"{cursor} is none of the ids that were listed")
-        mark = tuple_(created_at, cursor)
-        own = own.where(place < mark) if after is not None else own.where(place > mark)
-    newest_first = [owners.c.created_at.desc(), owners.c.resource_id.desc()]
-    oldest_first = [owners.c.created_at, owners.c.resource_id]
-    own = own.order_by(*(newest_first if before is None else oldest_first)).limit(limit + 1)
-    ids = list(connection.execute(own).scalars())
-    page = ids[:limit] if before is None else ids[:limit][::-1]
-    return Page(page, len(ids) > limit)

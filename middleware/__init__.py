@@ -8,6 +8,7 @@ Routing             which operation; 404 and 405
 Security            which key, and whether it has the scope; before the body is read
 Limits              requests a minute and calls at a time of the key; before the body is read
 RequestValidation   reads the body once, judges parameters and body
+Walls               refuses what belongs to another key; once the body is read, which may name it
 ResponseValidation  judges the answer that the handler made, then sends it
 Handlers            the handler function (the application itself, not in this list)
 """
@@ -27,6 +28,7 @@ from middleware.request_validation import RequestValidation
 from middleware.response_validation import ResponseValidation
 from middleware.routing import Routing
 from middleware.security import Security
+from middleware.walls import Walls
 
 EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "request-id", *RATE_LIMIT_HEADERS)
 
@@ -51,5 +53,6 @@ def chain(services: Services) -> list[Any]:
         Security,
         Limits,
         RequestValidation,
+        Walls,
         ResponseValidation,
     ]

@@ -53,7 +53,7 @@ async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
         if refusal.status == 404:
             await _refuse_unended(call, batch_id)
         raise
-    lines = relay.chunks(answer)
+    lines = relay.pieces(call, answer)
     if prefers(call.header(b"accept") or b"*/*", JSON_LINES, to="application/json"):
         return StreamResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
     return StreamResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))

@@ -1,0 +1,35 @@
+"""What belongs to another key does not exist: refused here, whatever the handler would do with it."""
+
+from connexion.middleware.abstract import RoutedMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway import ownership
+from gateway.catalog import Operation
+from gateway.resources import WALLED_SCOPES
+from middleware.operations import OperationAPI, OperationMiddleware
+
+NAMING_SCOPES = WALLED_SCOPES | {"messages"}
+"""Scopes of operations that may name a resource: messages do in their bodies."""
+
+
+class _Walls:
+    """One operation behind the walls."""
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self.next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await ownership.check(scope["call"])
+        await self.next_app(scope, receive, send)
+
+
+class _API(OperationAPI):
+    def make(self, operation: Operation) -> ASGIApp:
+        next_app: ASGIApp = self.next_app
+        return _Walls(next_app) if operation.scope in NAMING_SCOPES else next_app
+
+
+class Walls(OperationMiddleware, RoutedMiddleware[OperationAPI]):
+    """Lets a call in that names nothing but its key's own."""
+
+    api_cls = _API
