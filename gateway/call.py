@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.keys import Key
     from gateway.ledger import Entry
     from gateway.limits import Admission
+    from gateway.pool import Answer
     from gateway.services import Services
     from gateway.usage import Usage
 
@@ -55,6 +56,7 @@ class Call:
         status: the status that was sent, in the end 499 when the caller left.
         first_byte: seconds from arrival to the first byte of the answer's body.
         streamed: whether the answer was passed on as it came.
+        answer: upstream's answer, let go of at the end whatever became of it.
         upstream_status: the status that upstream answered, 0 when it was not asked.
         upstream_request_id: upstream's id of the call.
         stream_error: the `error.type` that ended a stream.
@@ -91,6 +93,7 @@ class Call:
     status: int = 0
     first_byte: float | None = None
     streamed: bool = False
+    answer: "Answer | None" = None
     upstream_status: int = 0
     upstream_request_id: str | None = None
     stream_error: str | None = None

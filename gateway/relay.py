@@ -81,6 +81,7 @@ def _announced_length(call: Call) -> dict[str, str]:
 
 
 def _noted(call: Call, answer: Answer) -> Answer:
+    call.answer = answer
     call.upstream_status = answer.status
     call.upstream_request_id = header(answer.headers, b"request-id").decode("latin-1") or None
     return answer

@@ -41,6 +41,8 @@ class Record:
             call.task.uncancel()
         finally:
             call.unwatch()
+            if call.answer is not None:
+                call.answer.close()
             self.services.calls.discard(call)
             if call.disconnected:
                 call.status = 499
