@@ -44,6 +44,15 @@ class Accounting:
             fast=payload.get("speed") == "fast",
         )
 
+    async def check_budget(self, call: Call) -> None:
+        """Refuse a call whose cost is not known before it is over, when a budget of its key is used up.
+
+        Raises:
+            BudgetExhausted, ServiceUnavailable: as `Ledger.check_budget`.
+        """
+        assert call.key is not None
+        await self._ledger.check_budget(call.key)
+
     def settle(self, call: Call) -> None:
         """Let a call out: book and count what it used, and write its `usage` and `cost_nanodollars`."""
         try:

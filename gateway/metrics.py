@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from gateway import __version__
 from gateway.call import Call
+from gateway.ledger.tally import Line
 from gateway.prices import NANODOLLARS
 from gateway.usage import Sampling
 
@@ -150,6 +151,24 @@ class Metrics:
         self._child(self._durations, name).observe(elapsed)
         if call.entry is not None:
             self._record_tokens(call, name, model, elapsed)
+
+    def booked(self, key: str, model: str, line: Line) -> None:
+        """Count what a batch cost.
+
+        Args:
+            key: the name of the key that made it.
+            model: one of its models, or `other`.
+            line: the results of that model.
+        """
+        label = self.key_label(key)
+        for kind, count in token_counts(line.total).items():
+            if count:
+                self._child(self._tokens, model, kind, label).inc(count)
+        if line.cost:
+            quality = "estimated" if line.estimated else "exact"
+            self._child(self._cost, model, label, quality).inc(line.cost / NANODOLLARS)
+        if not line.priced:
+            self._unknown_model.inc(line.requests)
 
     def rejected(self, reason: str) -> None:
         """Count a refusal by its reason (`GatewayError.reason`)."""

@@ -47,6 +47,10 @@ BUDGET_SPENT = Description("budget_spent_dollars", "gauge", "What of it is spent
 BUDGET_RESERVED = Description(
     "budget_reserved_dollars", "gauge", "What of it calls under way hold.", ("key", "window")
 )
+BATCHES = Description("batches_open", "gauge", "Batches whose cost is not known yet.")
+OLDEST_BATCH = Description(
+    "batch_oldest_open_timestamp_seconds", "gauge", "When the oldest of them was made; without one no sample."
+)
 PRICING = Description("pricing_info", "gauge", "The price table in use; always 1.", ("version",))
 
 READINGS = (
@@ -63,6 +67,8 @@ READINGS = (
     BUDGET_LIMIT,
     BUDGET_SPENT,
     BUDGET_RESERVED,
+    BATCHES,
+    OLDEST_BATCH,
     PRICING,
 )
 
@@ -100,6 +106,7 @@ class Readings(Collector):
             (AUDIT_RECORDS, services.audit.written),
             (AUDIT_FAILURES, services.audit.failures),
             (DB_SIZE, services.upkeep.size),
+            (BATCHES, len(services.batch_costs.open)),
         ):
             yield _family(description, [((), value)])
         if shared is not None:
@@ -110,6 +117,8 @@ class Readings(Collector):
         writes.add_sample(f"{writes.name}_sum", {}, writer.commit_seconds)
         yield writes
         yield _family(DB_ROWS, [((table,), count) for table, count in services.upkeep.rows.items()])
+        if services.batch_costs.open:
+            yield _family(OLDEST_BATCH, [((), services.batch_costs.open[0].since)])
         yield _family(PRICING, [((services.prices.version,), 1)])
         yield from self._budgets()
 

@@ -10,21 +10,23 @@ from sqlalchemy import Connection, text
 import openapi
 from gateway.accounting import Accounting
 from gateway.audit import Audit
+from gateway.batch_costs import BatchCosts
 from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
 from gateway.docs_page import load_assets
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, WrongKeys
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, Tally
 from gateway.logs import RequestLog
 from gateway.metrics import OTHER, Metrics
 from gateway.opening import open_keys, open_limiter, open_store
 from gateway.origin import client_address
+from gateway.pool import Answer
 from gateway.prices import PriceTable
 from gateway.readings import Readings
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
-from gateway.upstream import Upstream
+from gateway.upstream import Exchange, Upstream
 from gateway.walls import Walls
 from openapi.validation import Schemas
 
@@ -95,6 +97,9 @@ class Services:
         self.documents = {name: openapi.raw(name) for name in DIALECTS}
         self.docs = load_assets()
         self.unlisted = UNLISTED
+        self.batch_costs = BatchCosts(
+            self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked
+        )
         self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit)
         self.metrics = Metrics()
         self.readings = Readings(self)
@@ -119,10 +124,12 @@ class Services:
         if admin is not None or self.sandbox:
             secret = admin.get_secret_value() if admin else "sandbox"
             self._admin_upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
+        await self.batch_costs.start()
         self.metrics.ready.set(1)
 
     async def close(self) -> None:
         """Close what `start` opened, and write what is waiting."""
+        await self.batch_costs.close()
         for upstream in (self._upstream, self._admin_upstream):
             if upstream is not None:
                 await upstream.close()
@@ -193,6 +200,17 @@ class Services:
         model = self.model_label(call.model)
         self.metrics.record(call, model)
         self.request_log.write(call, model)
+
+    async def _ask_upstream(self, target: str) -> Answer:
+        """Ask upstream something that no caller has asked."""
+        assert self._upstream is not None
+        retries = self.settings.anthropic_max_retries
+        headers = dict(self._upstream.default_headers)
+        return await self._upstream.send(Exchange("GET", target, headers, retries=retries, streamed=True))
+
+    def _batch_booked(self, key_id: str, tally: Tally) -> None:
+        for model, line in tally.lines.items():
+            self.metrics.booked(self.keys.name(key_id), self.model_label(model), line)
 
     def _audit(self, call: Call, operation: Operation) -> None:
         """Write down what was done, and what upstream may have done; refusals are written down elsewhere."""

@@ -46,6 +46,14 @@ class Sampling:
             + self.cache_write_1h_tokens
         )
 
+    def add(self, other: "Sampling") -> None:
+        """Add the counts of another one."""
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+        self.cache_read_tokens += other.cache_read_tokens
+        self.cache_write_5m_tokens += other.cache_write_5m_tokens
+        self.cache_write_1h_tokens += other.cache_write_1h_tokens
+
     @classmethod
     def read(cls, model: str, usage: Mapping[str, Any]) -> Self:
         """Read the token counts of a `usage` object or of one entry of its `iterations`."""
@@ -145,11 +153,7 @@ class Usage:
             return self.samplings[0]
         total = Sampling(self.model)
         for sampling in self.samplings:
-            total.input_tokens += sampling.input_tokens
-            total.output_tokens += sampling.output_tokens
-            total.cache_read_tokens += sampling.cache_read_tokens
-            total.cache_write_5m_tokens += sampling.cache_write_5m_tokens
-            total.cache_write_1h_tokens += sampling.cache_write_1h_tokens
+            total.add(sampling)
         return total
 
 

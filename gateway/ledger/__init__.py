@@ -7,5 +7,6 @@ died, `report.py` adds up.
 from gateway.ledger.entry import Entry, Outcome
 from gateway.ledger.ledger import Ledger
 from gateway.ledger.report import Column, usage_report
+from gateway.ledger.tally import Tally
 
-__all__ = ["Column", "Entry", "Ledger", "Outcome", "usage_report"]
+__all__ = ["Column", "Entry", "Ledger", "Outcome", "Tally", "usage_report"]

@@ -5,9 +5,10 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from gateway.budgets import Balance, Balances, Calendar, Refusal
+from gateway.keys import Budget
 from gateway.ledger.entry import Settlement, Start, daily
 from gateway.ledger.instances import Instance
 from gateway.store import Session
@@ -122,6 +123,15 @@ class Book:
         self._instance.forget(session, dead)
         return len(settlements)
 
+    def look(self, session: Session, key_id: str, budget: Budget, day: str) -> Refusal | None:
+        """Say which budget of a key is used up; None when something is left of each."""
+        balance = self._balances.load(session, [key_id]).get(key_id)
+        if balance is None:
+            balance = self._balances.open(session, key_id, day)
+        balance.roll(day)
+        balance.day_reserved = balance.month_reserved = 0
+        return balance.refuse(budget, 0, self._calendar)
+
     def write_batch(
         self, session: Session, batch_id: str, rows: list[dict[str, Any]], sums: list[tuple[Any, ...]]
     ) -> bool:
@@ -136,8 +146,7 @@ class Book:
         Returns:
             Whether it was written now.
         """
-        booked = select(booked_batches.c.batch_id).where(booked_batches.c.batch_id == batch_id)
-        if session.connection.execute(booked).first() is not None:
+        if is_booked(session.connection, batch_id):
             return False
         for key_id, balance in self._balances.load(session, {row["key_id"] for row in rows}).items():
             balance.settle(rows[0]["day"], 0, sum(row["cost"] for row in rows if row["key_id"] == key_id))
@@ -195,6 +204,12 @@ class Book:
             if isinstance(item, Settlement) and status.get(item.id) == "interrupted":
                 log.error("A call that runs here was closed by another process", extra={"call": item.id})
         return status
+
+
+def is_booked(connection: Connection, batch_id: str) -> bool:
+    """Whether a batch is in the ledger already."""
+    booked = select(booked_batches.c.batch_id).where(booked_batches.c.batch_id == batch_id)
+    return connection.execute(booked).first() is not None
 
 
 def delete_older(session: Session, before: int) -> int:

@@ -4,16 +4,17 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.budgets import Calendar, Learned, Refusal, Sample
 from gateway.errors import RateLimited
 from gateway.keys import Key
-from gateway.ledger.book import DELETED_AT_ONCE, Book, delete_older
+from gateway.ledger.book import DELETED_AT_ONCE, Book, delete_older, is_booked
 from gateway.ledger.entry import Entry, Outcome, Settlement, Start, daily
 from gateway.ledger.instances import RENEW_AFTER, Instance
+from gateway.ledger.tally import Tally
 from gateway.prices import Cost, PriceTable
 from gateway.store import Store
 from gateway.usage import Usage
@@ -37,7 +38,6 @@ _TOKENS = (
     "cache_write_5m_tokens",
     "cache_write_1h_tokens",
 )
-_TOOLS = ("web_search_requests", "web_fetch_requests", "code_execution_requests")
 
 
 class _Line:
@@ -183,31 +183,29 @@ class Ledger:
         self._store.post(self._book.write, settlement, self._announcement(key_id))
         return cost
 
-    async def book_batch(self, key_id: str, batch_id: str, usages: Iterable[Usage]) -> bool:
+    def tally(self) -> Tally:
+        """An empty tally for a batch whose results are read now."""
+        now = self._now()
+        return Tally(self._prices, self._utc.as_date(now), self.calendar.day(now))
+
+    async def book_batch(self, key_id: str, batch_id: str, tally: Tally) -> bool:
         """Book a batch whose results exist: one row for each model, all or nothing, once.
 
         Args:
             key_id: who made it.
             batch_id: Anthropic's id.
-            usages: those of its succeeded requests; they say `service_tier: batch`.
+            tally: its results, which say `service_tier: batch`.
 
         Returns:
             Whether it was booked now; False when it had been already.
         """
         now = self._now()
-        day, priced_on = self.calendar.day(now), self._utc.as_date(now)
-        models: dict[str, list[tuple[Usage, Cost]]] = {}
-        for usage in usages:
-            models.setdefault(usage.model[:LONGEST_MODEL], []).append(
-                (usage, self._prices.cost(usage, priced_on))
-            )
         rows: list[dict[str, Any]] = []
         sums: list[tuple[Any, ...]] = []
-        for model, booked in sorted(models.items()):
-            estimated = sum(usage.estimated or not cost.known for usage, cost in booked)
-            total = sum(cost.nanodollars for _, cost in booked)
-            tokens = Usage(model, tuple(part for usage, _ in booked for part in usage.samplings)).total
-            sums.append(daily(day, key_id, model, tokens, total, requests=len(booked), estimated=estimated))
+        for name, line in sorted(tally.lines.items()):
+            model = name[:LONGEST_MODEL]
+            counts = {"requests": line.requests, "estimated": line.estimated}
+            sums.append(daily(tally.day, key_id, model, line.total, line.cost, **counts))
             rows.append(
                 {
                     "id": self._next_id(now),
@@ -216,21 +214,39 @@ class Ledger:
                     "instance_id": self._instance.id,
                     "operation": "batch",
                     "model": model,
-                    "day": day,
+                    "day": tally.day,
                     "started_at": int(now * 1000),
                     "ended_at": int(now * 1000),
                     "reserved": 0,
                     "status": "done",
                     "service_tier": "batch",
-                    "requests": len(booked),
-                    "cost": total,
-                    "estimated": estimated > 0,
-                    "priced": all(cost.known for _, cost in booked),
-                    **{name: getattr(tokens, name) for name in _TOKENS},
-                    **{name: sum(getattr(usage, name) for usage, _ in booked) for name in _TOOLS},
+                    "requests": line.requests,
+                    "cost": line.cost,
+                    "estimated": line.estimated > 0,
+                    "priced": line.priced,
+                    **{column: getattr(line.total, column) for column in _TOKENS},
+                    **line.tools,
                 }
             )
         return await self._store.write(self._book.write_batch, batch_id, rows, sums)
+
+    async def is_booked(self, batch_id: str) -> bool:
+        """Whether a batch is in the ledger already."""
+        return await self._store.read(is_booked, batch_id)
+
+    async def check_budget(self, key: Key) -> None:
+        """Refuse a key that has nothing left of a budget; reserve nothing.
+
+        Raises:
+            BudgetExhausted: a budget of the key is used up.
+            ServiceUnavailable: the database cannot be written.
+        """
+        if key.budget.unlimited:
+            return
+        day = self.calendar.day(self._now())
+        refusal = await self._store.write(self._book.look, key.id, key.budget, day)
+        if refusal is not None:
+            raise refusal.error()
 
     async def prune(self, before: float) -> int:
         """Delete settled rows by age, a few at a time; the sums by day stay.

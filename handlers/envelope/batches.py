@@ -16,7 +16,8 @@ JSON_LINES = "application/x-jsonl"
 
 
 async def create_batch(call: Call) -> Response:
-    """Start a batch."""
+    """Start a batch, where the key's budget is not used up."""
+    await call.services.accounting.check_budget(call)
     return await _batch(call, "POST", PATH, splice.batch_body(call.body, call.payload))
 
 
@@ -31,7 +32,8 @@ async def get_batch(call: Call, batch_id: str) -> Response:
 
 
 async def delete_batch(call: Call, batch_id: str) -> Response:
-    """Remove a batch that has ended."""
+    """Remove a batch that has ended; what it cost is booked first."""
+    await call.services.batch_costs.settle(batch_id)
     return await _batch(call, "DELETE", _item(batch_id))
 
 
@@ -53,7 +55,7 @@ async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
         if refusal.status == 404:
             await _refuse_unended(call, batch_id)
         raise
-    lines = relay.pieces(call, answer)
+    lines = call.services.batch_costs.read_along(batch_id, relay.pieces(call, answer))
     if prefers(call.header(b"accept") or b"*/*", JSON_LINES, to="application/json"):
         return StreamResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
     return StreamResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))

@@ -7,7 +7,8 @@ from gateway.responses import Response, StreamResponse
 
 
 async def messages_batches_create(call: Call) -> Response:
-    """Start a batch."""
+    """Start a batch, where the key's budget is not used up."""
+    await call.services.accounting.check_budget(call)
     return await _batch(call)
 
 
@@ -26,14 +27,18 @@ async def messages_batches_cancel(call: Call) -> Response:
     return await _batch(call)
 
 
-async def messages_batches_delete(call: Call) -> Response:
-    """Remove a batch that has ended."""
+async def messages_batches_delete(call: Call, message_batch_id: str) -> Response:
+    """Remove a batch that has ended; what it cost is booked first."""
+    await call.services.batch_costs.settle(message_batch_id)
     return await _batch(call)
 
 
-async def messages_batches_results(call: Call) -> StreamResponse:
+async def messages_batches_results(call: Call, message_batch_id: str) -> StreamResponse:
     """The results of a batch, line by line as they come."""
-    return relay.raw_stream(call, await relay.send_native(call, streamed=True))
+    response = relay.raw_stream(call, await relay.send_native(call, streamed=True))
+    if response.status == 200:
+        response.chunks = call.services.batch_costs.read_along(message_batch_id, response.chunks)
+    return response
 
 
 async def _batch(call: Call) -> Response:

@@ -155,8 +155,13 @@ async def test_a_batch_is_booked_once_at_half_price(ledger, store):
     ]
     limited = Key("key_app", "app", frozenset(), budget=Budget(day=10**9))
     entry = await begin(ledger, limited)
-    assert await ledger.book_batch(APP.id, "msgbatch_1", usages)
-    assert not await ledger.book_batch(APP.id, "msgbatch_1", usages)
+    tally = ledger.tally()
+    for usage in usages:
+        tally.add(usage)
+    assert not await ledger.is_booked("msgbatch_1")
+    assert await ledger.book_batch(APP.id, "msgbatch_1", tally)
+    assert not await ledger.book_batch(APP.id, "msgbatch_1", tally)
+    assert await ledger.is_booked("msgbatch_1")
     ledger.settle(entry, Usage.none(MODEL))
     await store.flush()
     total = (await report(store))["total"]
@@ -171,7 +176,7 @@ async def test_a_batch_is_booked_once_at_half_price(ledger, store):
         ("claude-haiku-4-5", 1, 3_000_000),
         (MODEL, 2, 18_000_000),
     ]
-    assert await ledger.book_batch(APP.id, "msgbatch_empty", [])
+    assert await ledger.book_batch(APP.id, "msgbatch_empty", ledger.tally())
 
 
 async def test_old_rows_go_and_the_sums_stay(ledger, store, clock):
