@@ -85,6 +85,14 @@ def test_every_beta_value_arrives_in_order(gateway: Gateway, upstream: Recorder)
     assert ",".join(values).replace(" ", "") == "files-api-2025-04-14,novel-2031-01-01,another-one"
 
 
+def test_an_empty_api_key_does_not_hide_the_bearer_token(gateway: Gateway, upstream: Recorder) -> None:
+    headers = [("x-api-key", ""), ("authorization", f"Bearer {ADMIN_KEY}")]
+
+    assert gateway.call("GET", "/v1/models", headers=headers, with_key=False).status == 200
+
+    assert _credential(upstream) == UPSTREAM_KEY
+
+
 @pytest.mark.parametrize(
     "key",
     [
