@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 from collections.abc import AsyncIterator
 from types import FrameType
@@ -15,7 +16,7 @@ from gateway import __version__
 from gateway.app import create_app
 from gateway.folders import check_writable
 from gateway.logs import configure
-from gateway.services import Services
+from gateway.services import LAST_WORDS_SECONDS, Services
 from gateway.settings import Settings
 
 logger = logging.getLogger("gateway")
@@ -44,7 +45,12 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().call_soon_threadsafe(self.services.stop_calls)
 
     async def _drain(self) -> None:
-        await self.services.drain(self.services.settings.shutdown_grace_seconds)
+        loop, grace = asyncio.get_running_loop(), self.services.settings.shutdown_grace_seconds
+        end = loop.time() + grace
+        await self.services.drain(grace)
+        # A caller that does not read must not keep the process alive: for the bytes that are still on their
+        # way to it, uvicorn would wait for ever.
+        self.config.timeout_graceful_shutdown = math.ceil(max(end - loop.time(), LAST_WORDS_SECONDS))
         self.should_exit = True
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]

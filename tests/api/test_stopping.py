@@ -1,13 +1,15 @@
 """SIGTERM: new work is refused, running work is finished, and only then the listener closes."""
 
 import json
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tests.support import gateway as gateways
-from tests.support.gateway import UPSTREAM_KEY, Gateway, eventually
+from tests.support.gateway import ADMIN_KEY, UPSTREAM_KEY, Gateway, eventually
 from tests.support.recorder import Gate, Recorder, answer, stream
 from tests.support.transcripts import SHORT, events
 
@@ -114,4 +116,32 @@ def test_a_second_signal_ends_the_wait(tmp_path: Path) -> None:
 
         assert gateway.process.wait(10) == 0
         connection.close()
+        gate.open()
+
+
+def test_a_caller_that_does_not_read_does_not_keep_it_alive(tmp_path: Path) -> None:
+    gate, begin = Gate(), events(SHORT[:3])
+    flood = [
+        begin,
+        b"".join(b'event: ping\ndata: {"type":"ping","x":"%b"}\n\n' % (b"x" * 1000) for _ in range(9_000)),
+    ]
+    with Recorder() as upstream, stoppable(tmp_path, upstream, 0.3) as gateway:
+        upstream.script(stream(*flood, gate))
+        with socket.socket() as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            address = urlsplit(gateway.url)
+            caller.connect((address.hostname, address.port))
+            body = json.dumps({**MESSAGE, "stream": True}).encode()
+            caller.sendall(
+                b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\nx-api-key: %b\r\n"
+                b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+                % (ADMIN_KEY.encode(), len(body), body)
+            )
+            assert caller.recv(12) == b"HTTP/1.1 200"
+            upstream.wait_for(1)
+
+            gateway.terminate()
+
+            assert gateway.process.wait(10) == 0
+        assert gateway.log()[-1]["event"] == "Gateway stopped"
         gate.open()
