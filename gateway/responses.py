@@ -132,6 +132,8 @@ class _Keepalive:
         self._timer = self._loop.call_later(max(KEEPALIVE_SECONDS - idle, 0.05), self._tick)
 
     async def _comment(self) -> None:
+        if self._busy or not self._at_boundary():
+            return  # part of an event went out since the tick
         await self._send({"type": "http.response.body", "body": KEEPALIVE, "more_body": True})
         self._last = self._loop.time()
 

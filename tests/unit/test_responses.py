@@ -99,6 +99,25 @@ async def test_never_inside_an_event() -> None:
     assert sink.chunks == [b"data: {", b"}\n", b"\n", KEEPALIVE]
 
 
+async def test_never_inside_an_event_that_begins_as_the_silence_is_noticed() -> None:
+    sink, meter, noticed = Sink(), Meter(), asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        await noticed.wait()
+        yield meter.feed(b"data: {")
+        await asyncio.sleep(SILENCE * 0.5)
+        yield meter.feed(b"}\n\n")
+
+    def at_boundary() -> bool:
+        noticed.set()
+        return meter.at_boundary()
+
+    call = cast(Call, SimpleNamespace(streamed=False, stopped=False))
+    await run(StreamResponse(call, 200, [], chunks(), at_boundary=at_boundary), sink)
+
+    assert sink.chunks == [b"data: {", b"}\n\n"]
+
+
 async def test_none_while_events_flow() -> None:
     sink = Sink()
     steps = [step for _ in range(6) for step in (b"data: 1\n\n", SILENCE * 0.5)]
