@@ -93,7 +93,6 @@ class Http1Answer:
         """Drop what is left; a connection that still brings some of it is cut."""
         if self._connection is not None:
             self._connection.abort()
-            self.finish(ConnectionBroken("the answer was dropped"))
 
     def feed(self, data: bytes) -> int:
         """Take in some of the body; returns how much is unread."""
@@ -214,18 +213,22 @@ class Connection(asyncio.Protocol):
             await arrived
         except BaseException:
             self.abort()
-            answer.finish(ConnectionBroken("the request was given up"))
             raise
         return answer
 
-    def abort(self) -> None:
-        """Cut the connection at once."""
+    def abort(self, error: APIConnectionError | None = None) -> None:
+        """Cut the connection at once; who waits for an answer is told the error."""
+        answer, self._answer = self._answer, None
         self._clear_timer()
-        self._answer = None
         if self._sender is not None:
             self._sender.cancel()
         if self._transport is not None:
             self._transport.abort()
+        if answer is not None:
+            error = error or ConnectionBroken("the connection was closed")
+            answer.finish(error)
+            if self._head is not None and not self._head.done():
+                self._head.set_exception(error)
 
     def resume(self) -> None:
         """The reader has caught up."""
@@ -248,11 +251,11 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._fail(ConnectionBroken("the answer switches protocols"))
+            self.abort(ConnectionBroken("the answer switches protocols"))
         except httptools.HttpParserError as error:
-            self._fail(ConnectionBroken(f"the answer is not HTTP: {type(error).__name__}"))
+            self.abort(ConnectionBroken(f"the answer is not HTTP: {type(error).__name__}"))
         if self._futile_bytes > MAX_HEAD_BYTES:
-            self._fail(ConnectionBroken("the answer's headers are too large"))
+            self.abort(ConnectionBroken("the answer's headers are too large"))
 
     def eof_received(self) -> None:
         answer = self._answer
@@ -261,11 +264,11 @@ class Connection(asyncio.Protocol):
         elif answer.status and _ends_with_connection(answer.headers):
             self._complete(reusable=False)
         else:
-            self._fail(self._broken())
+            self.abort(self._broken())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None:
-            self._fail(self._broken())
+            self.abort(self._broken())
         self._transport = None
         self._lost(self)
 
@@ -286,7 +289,7 @@ class Connection(asyncio.Protocol):
         """Of the parser: a header, or a trailer."""
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > MAX_HEAD_BYTES:
-            self._fail(ConnectionBroken("the answer's headers are too large"))
+            self.abort(ConnectionBroken("the answer's headers are too large"))
         elif self._answer is not None and not self._answer.status:
             self._answer.headers.append((name.lower(), value.rstrip(b" \t")))
 
@@ -297,7 +300,7 @@ class Connection(asyncio.Protocol):
             return
         if status < 200:
             if status < 100 or status == 101:
-                self._fail(ConnectionBroken(f"the answer has status {status}, which nobody asked for"))
+                self.abort(ConnectionBroken(f"the answer has status {status}, which nobody asked for"))
             answer.headers.clear()  # an interim answer (RFC 9110 §15.2); the final one follows
             return
         answer.status = status
@@ -335,14 +338,6 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _fail(self, error: APIConnectionError) -> None:
-        answer = self._answer
-        self.abort()
-        if answer is not None:
-            answer.finish(error)
-            if self._head is not None and not self._head.done():
-                self._head.set_exception(error)
-
     def _broken(self) -> ConnectionBroken:
         return ConnectionBroken("the connection broke off") if self._heard else ConnectionDied()
 
@@ -376,7 +371,7 @@ class Connection(asyncio.Protocol):
         error = None if sender.cancelled() else sender.exception()
         if self._head is not None and not self._head.done():
             self._head.set_exception(error or ConnectionBroken("the body was given up"))
-        self._fail(ConnectionBroken("the body broke off"))
+        self.abort(ConnectionBroken("the body broke off"))
 
     def _start_timer(self, total: float | None, silence: float) -> None:
         self._silence = silence if total is None else None
@@ -391,7 +386,7 @@ class Connection(asyncio.Protocol):
         if left > 0:
             self._timer = self._loop.call_later(left, self._tick)
         else:
-            self._fail(APITimeoutError(REQUEST))
+            self.abort(APITimeoutError(REQUEST))
 
     def _clear_timer(self) -> None:
         if self._timer is not None:

@@ -76,17 +76,19 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
-        self._closed: asyncio.Event | None = None
+        self._closing = asyncio.Event()
+        self._emptied = asyncio.Event()
 
     async def close(self) -> None:
         """Close all connections, also those that are just being made."""
-        self._closed = asyncio.Event()
+        self._closing.set()
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in self._open:
             connection.abort()
         if self._open:
-            await self._closed.wait()
+            self._emptied.clear()
+            await self._emptied.wait()
 
     async def send(
         self,
@@ -152,7 +154,9 @@ class Pool:
         return None
 
     async def _connect(self) -> Connection:
-        connection = Connection(self._loop, self._made, self._release, self._lost)
+        if self._closing.is_set():
+            raise ConnectionBroken("the gateway is stopping")
+        connection = Connection(self._loop, self._open.add, self._release, self._lost)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
@@ -167,17 +171,14 @@ class Pool:
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise connection_error(error) from error
-        return connection
-
-    def _made(self, connection: Connection) -> None:
-        self._open.add(connection)
-        if self._closed is not None:
+        if self._closing.is_set():
             connection.abort()
+        return connection
 
     def _lost(self, connection: Connection) -> None:
         self._open.discard(connection)
-        if self._closed is not None and not self._open:
-            self._closed.set()
+        if not self._open:
+            self._emptied.set()
 
     def _release(self, connection: Connection) -> None:
         connection.idle_since = self._loop.time()
