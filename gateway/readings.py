@@ -52,6 +52,14 @@ OLDEST_BATCH = Description(
     "batch_oldest_open_timestamp_seconds", "gauge", "When the oldest of them was made; without one no sample."
 )
 PRICING = Description("pricing_info", "gauge", "The price table in use; always 1.", ("version",))
+DRIFT = Description(
+    "reconcile_drift_ratio",
+    "gauge",
+    "What the ledger has more than Anthropic's cost report, as a part of it; with ANTHROPIC_ADMIN_KEY only.",
+)
+RECONCILED = Description(
+    "reconcile_last_success_timestamp_seconds", "gauge", "When Anthropic's cost report was last read."
+)
 
 READINGS = (
     INFLIGHT,
@@ -70,6 +78,8 @@ READINGS = (
     BATCHES,
     OLDEST_BATCH,
     PRICING,
+    DRIFT,
+    RECONCILED,
 )
 
 
@@ -121,6 +131,17 @@ class Readings(Collector):
             yield _family(OLDEST_BATCH, [((), services.batch_costs.open[0].since)])
         yield _family(PRICING, [((services.prices.version,), 1)])
         yield from self._budgets()
+        yield from self._reconciled()
+
+    def _reconciled(self) -> Iterable[Metric]:
+        reconciliation = self._services.reconciliation
+        if reconciliation is not None:
+            for description, value in (
+                (DRIFT, reconciliation.drift),
+                (RECONCILED, reconciliation.last_success),
+            ):
+                if value is not None:
+                    yield _family(description, [((), value)])
 
     def _budgets(self) -> Iterable[Metric]:
         """Each budget of a living key, and what of it is gone in the running day or month."""

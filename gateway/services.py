@@ -24,6 +24,7 @@ from gateway.origin import client_address
 from gateway.pool import Answer
 from gateway.prices import PriceTable
 from gateway.readings import Readings
+from gateway.reconcile import Reconciliation
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
 from gateway.upstream import Exchange, Upstream
@@ -101,6 +102,9 @@ class Services:
             self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked
         )
         self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit)
+        self.reconciliation: Reconciliation | None = None
+        if settings.anthropic_admin_key is not None and not self.sandbox:
+            self.reconciliation = Reconciliation(self.store, self._ask_as_admin)
         self.metrics = Metrics()
         self.readings = Readings(self)
         self.metrics.registry.register(self.readings)
@@ -125,11 +129,15 @@ class Services:
             secret = admin.get_secret_value() if admin else "sandbox"
             self._admin_upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
         await self.batch_costs.start()
+        if self.reconciliation is not None:
+            await self.reconciliation.start()
         self.metrics.ready.set(1)
 
     async def close(self) -> None:
         """Close what `start` opened, and write what is waiting."""
         await self.batch_costs.close()
+        if self.reconciliation is not None:
+            await self.reconciliation.close()
         for upstream in (self._upstream, self._admin_upstream):
             if upstream is not None:
                 await upstream.close()
@@ -204,9 +212,15 @@ class Services:
     async def _ask_upstream(self, target: str) -> Answer:
         """Ask upstream something that no caller has asked."""
         assert self._upstream is not None
-        retries = self.settings.anthropic_max_retries
-        headers = dict(self._upstream.default_headers)
-        return await self._upstream.send(Exchange("GET", target, headers, retries=retries, streamed=True))
+        return await self._ask(self._upstream, target)
+
+    async def _ask_as_admin(self, target: str) -> Answer:
+        assert self._admin_upstream is not None
+        return await self._ask(self._admin_upstream, target)
+
+    async def _ask(self, upstream: Upstream, target: str) -> Answer:
+        retries, headers = self.settings.anthropic_max_retries, dict(upstream.default_headers)
+        return await upstream.send(Exchange("GET", target, headers, retries=retries, streamed=True))
 
     def _batch_booked(self, key_id: str, tally: Tally) -> None:
         for model, line in tally.lines.items():

@@ -50,8 +50,11 @@ def test_what_is_scraped_is_in_the_table(sandboxed: Gateway) -> None:
         assert labels == documented[name][1], sample[0]
         shown += 1
     assert shown > 100
-    # Without Redis these two have no sample; the others are there from the first scrape on.
+    # What has no sample without Redis, an open batch or an admin key; the others are there from the start.
     assert documented.keys() - types.keys() == {
         "anthropic_gateway_limits_storage_up",
         "anthropic_gateway_limits_storage_failures_total",
+        "anthropic_gateway_batch_oldest_open_timestamp_seconds",
+        "anthropic_gateway_reconcile_drift_ratio",
+        "anthropic_gateway_reconcile_last_success_timestamp_seconds",
     }
