@@ -28,7 +28,8 @@ class _Security:
             try:
                 self.authorise(call)
             except AuthenticationFailed:
-                await self.slow_down(call)
+                if presented_secret(call) is not None:  # who sends none is not guessing
+                    await self.slow_down(call)
                 raise
         await self.next_app(scope, receive, send)
 
