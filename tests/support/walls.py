@@ -14,7 +14,7 @@ from tests.support.client import Answer, Client
 from tests.support.gateway import Gateway
 
 SCOPES = ("messages", "batches", "models", "files", "skills", "agents")
-MODEL = "claude-sonnet-4-20250514"
+MODEL = "claude-sonnet-5-5"
 MESSAGE = {"model": MODEL, "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
 BOUNDARY = [("content-type", "multipart/form-data; boundary=b")]
 
