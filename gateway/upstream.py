@@ -51,7 +51,6 @@ class Exchange:
     retries: int = 0
     streamed: bool = False
     hold: bool = False
-    operation: str = ""
 
 
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
@@ -197,11 +196,13 @@ def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout
 
 def _may_retry(answer: Answer) -> bool:
     """Whether the SDK would try again, and may: a 429 without `retry-after` is a spend cap and stays."""
+    if answer.status == 429 and not any(
+        name in (b"retry-after", b"retry-after-ms") for name, _ in answer.headers
+    ):
+        return False
     should = header(answer.headers, b"x-should-retry")
     if should in (b"true", b"false"):
         return should == b"true" and answer.status >= 400
-    if answer.status == 429:
-        return any(name in (b"retry-after", b"retry-after-ms") for name, _ in answer.headers)
     return answer.status in RETRIED or answer.status >= 500
 
 

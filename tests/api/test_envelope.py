@@ -224,6 +224,7 @@ FINAL: dict[str, list[Step]] = {
     "400": answer(400, headers=SOON),
     "404": answer(404, headers=SOON),
     "429 without retry-after, a spend cap": answer(429),
+    "429 without retry-after, whatever it says": answer(429, headers=[("x-should-retry", "true")]),
     "429 that says so": answer(429, headers=[("x-should-retry", "false"), *SOON]),
     "529 that says so": answer(529, headers=[("x-should-retry", "false"), *SOON]),
 }
