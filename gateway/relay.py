@@ -128,6 +128,7 @@ def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
     def end() -> bytes:
         if stream.finished:
             return b""
+        call.services.metrics.stream_aborted("upstream")
         return failure(BadGateway("upstream ended the stream before its last event"))
 
     headers = [(b"content-type", EVENT_STREAM), *STREAM_HEADERS]

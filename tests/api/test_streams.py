@@ -219,10 +219,13 @@ def test_cut_stream(gateway: Gateway, upstream: Recorder, cut: int, ending: str)
     part = events(SHORT)[:cut]
     steps: list[Step] = stream(part) if ending == "clean end" else [*stream(part)[:-1], CLOSE]
     upstream.script(steps, steps)
+    aborts = 'anthropic_gateway_stream_aborts_total{side="upstream"}'
+    before = gateway.metric(aborts)
 
     native = gateway.call("POST", NATIVE, MESSAGE)
     envelope = gateway.call("POST", ENVELOPE, MESSAGE)
 
+    assert gateway.metric(aborts) == before + 2
     *_, last = payloads(envelope)
     assert last["type"] == "error"
     assert last["error"]["type"] == "api_error"
