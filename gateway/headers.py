@@ -1,4 +1,4 @@
-"""Which headers pass the gateway, up and back (docs/ARCHITECTURE.md names the rules)."""
+"""Which headers pass the gateway, up and back (docs/adr/0003)."""
 
 from gateway.call import Call
 from gateway.errors import BadRequest, Headers, PermissionDenied
