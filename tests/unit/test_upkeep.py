@@ -100,14 +100,16 @@ async def test_old_snapshots_go_but_for_the_latest(parts: Parts, tmp_path: Path)
 
 async def test_a_round_that_fails_is_not_the_last(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0.01)
-    rounds = []
+    rounds, enough = [], asyncio.Event()
 
     async def fail(_: float) -> int:
         rounds.append(time.monotonic())
+        if len(rounds) == 3:
+            enough.set()
         raise OSError("no space left")
 
     monkeypatch.setattr(parts.ledger, "prune", fail)
     await parts.upkeep.start()
-    while len(rounds) < 3:
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(5):
+        await enough.wait()
     await parts.upkeep.close()
