@@ -17,15 +17,16 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.errors import NotFound, ThreadNotFound
 from gateway.keys import Key
-from gateway.resources import Owned, is_anthropics
+from gateway.resources import Kind, Owned, is_anthropics
 from gateway.store import Session, Store
 from gateway.store.tables import owners
 
 REMEMBERED = 50_000
 """Ids whose owner is kept in memory."""
 
-LATE = 0.03
-"""Seconds that another replica may take to commit an id whose caller has heard of it already."""
+LATE: dict[Kind, tuple[float, ...]] = dict.fromkeys(("files", "containers", "messages"), (0.03, 0.1, 0.3))
+"""After how many seconds an id of these kinds is looked for again. They come out of paid answers, which wait for
+nothing, so that a caller may name one at a replica before another has committed it."""
 
 AT_ONCE = 500
 """Ids that one statement asks for."""
@@ -82,8 +83,10 @@ class Walls:
     async def owner(self, resource: Owned) -> str | None:
         """The id of the key that made a resource; None when none did."""
         owner = (await self.owners([resource])).get(resource)
-        if owner is None:  # another replica may have noted it this very moment
-            await asyncio.sleep(LATE)
+        for seconds in LATE.get(resource.kind, ()):
+            if owner is not None:
+                break
+            await asyncio.sleep(seconds)
             owner = (await self.owners([resource])).get(resource)
         return owner
 
