@@ -45,7 +45,7 @@ _LISTS = {f"{name}_ids": kind for name, kind in _SINGULARS.items()} | {
     "agents": "agents",
     "predefined_agents": "agents",
 }
-_HOLDERS = frozenset({*_OBJECTS, *_LISTS, "thread"})
+_NAMING = frozenset({*_STRINGS, *_LISTS, "thread"})
 _OPAQUE = frozenset({"input", "input_examples", "input_schema", "metadata", "schema"})
 """Members whose contents are the caller's or the model's own: a `file_id` in there is not Anthropic's."""
 
@@ -111,20 +111,18 @@ def named_in(body: object) -> set[Owned]:
     escaped letter would hide a name from it.
     """
     found: set[Owned] = set()
-    waiting = [body]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting.extend(node)
-        elif isinstance(node, dict):
+    waiting: list[Any] = [body]
+    for node in waiting:  # which grows meanwhile
+        kind = type(node)
+        if kind is list:
+            waiting += node
+        elif kind is dict:
+            if not _NAMING.isdisjoint(node):
+                for name in _NAMING.intersection(node):
+                    found.update(_named(name, node[name]))
             for name, value in node.items():
-                if isinstance(value, str):
-                    kind = _STRINGS.get(name)
-                    if kind is not None:
-                        found.add(Owned(kind, value))
-                elif isinstance(value, dict | list) and name not in _OPAQUE:
-                    if name in _HOLDERS:
-                        found.update(_held(name, value))
+                kind = type(value)
+                if (kind is list or kind is dict) and name not in _OPAQUE:
                     waiting.append(value)
     return found
 
@@ -231,11 +229,16 @@ def maker_of(resource: Mapping[str, Any]) -> Owned | None:
     return None
 
 
-def _held(name: str, value: dict[str, Any] | list[Any]) -> Iterable[Owned]:
-    """Ids in the object forms: `container: {id: …}`, `vault_ids: […]`, `agents: [{id: …}, …]`."""
-    if isinstance(value, list):
-        kind = _LISTS.get(name)
-        ids = [item.get("id") if isinstance(item, dict) else item for item in value]
+def _named(name: str, value: Any) -> Iterable[Owned]:
+    """Ids in all their forms: `file_id: …`, `container: {id: …}`, `vault_ids: […]`, `agents: [{id: …}]`."""
+    kind: Kind | None
+    ids: list[Any]
+    if isinstance(value, str):
+        kind, ids = _STRINGS.get(name), [value]
+    elif isinstance(value, list):
+        kind, ids = _LISTS.get(name), [item.get("id") if isinstance(item, dict) else item for item in value]
+    elif not isinstance(value, dict):
+        return ()
     elif name == "thread":
         kind, ids = "messages", [value.get("previous_message_id")]
     else:

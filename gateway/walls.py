@@ -25,8 +25,8 @@ REMEMBERED = 50_000
 """Ids whose owner is kept in memory."""
 
 LATE: dict[Kind, tuple[float, ...]] = dict.fromkeys(("files", "containers", "messages"), (0.03, 0.1, 0.3))
-"""After how many seconds an id of these kinds is looked for again. They come out of paid answers, which wait for
-nothing, so that a caller may name one at a replica before another has committed it."""
+"""After how many seconds an id of these kinds is looked for again. They come out of paid answers, which wait
+for nothing, so that a caller may name one at a replica before another has committed it."""
 
 AT_ONCE = 500
 """Ids that one statement asks for."""
