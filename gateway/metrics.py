@@ -19,6 +19,7 @@ from prometheus_client import (
 
 from gateway import __version__
 from gateway.call import Call
+from gateway.errors import ERROR_STATUSES
 from gateway.ledger.tally import Line
 from gateway.prices import NANODOLLARS
 from gateway.usage import Sampling
@@ -51,6 +52,13 @@ class Description:
     kind: Literal["counter", "gauge", "histogram", "summary"]
     text: str
     labels: tuple[str, ...] = ()
+
+
+REASONS = (
+    "auth", "permission", "not_found", "invalid", "size", "conflict", "budget",
+    "rpm", "itpm", "otpm", "concurrency", "unavailable",
+)  # fmt: skip
+"""What `GatewayError.reason` may be; all are shown from the start: the first refusal is an increase then."""
 
 
 class Metrics:
@@ -99,6 +107,8 @@ class Metrics:
             "pricing_unknown_model", "Calls priced at the dearest price, for the table lacks their model."
         )
         self._rejections = self._counter("rejections", "Requests that the gateway itself refused.", "reason")
+        for reason in REASONS:
+            self._child(self._rejections, reason)
         self._queue_wait = self._histogram(
             "queue_wait_seconds",
             "Time that calls stood in line for a place of their key, where its calls at a time are limited.",
@@ -263,7 +273,7 @@ def _outcome(call: Call) -> str:
     if call.disconnected:
         return "cancelled"
     if call.stream_error is not None:
-        return call.stream_error
+        return call.stream_error if call.stream_error in ERROR_STATUSES else OTHER
     return "ok" if call.status < 400 else str(call.status)
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway import errors
 from gateway.call import Call
 from gateway.keys import Key
 from gateway.ledger.tally import Line
-from gateway.metrics import MAX_KEYS, Metrics
+from gateway.metrics import MAX_KEYS, REASONS, Metrics
 from gateway.services import Services
 from gateway.settings import Settings
 from gateway.usage import Sampling, Usage
@@ -90,3 +91,18 @@ def test_a_batch_is_counted_like_calls() -> None:
     assert 'anthropic_gateway_tokens_total{key="app",model="other",type="output"} 7.0' in text
     assert 'anthropic_gateway_cost_dollars_total{key="app",model="other",quality="exact"} 2.0' in text
     assert "anthropic_gateway_pricing_unknown_model_total 3.0" in text
+
+
+def test_every_refusal_has_a_reason_that_is_shown_from_the_start() -> None:
+    reasons: set[str] = set()
+    waiting = [errors.GatewayError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if kind.reason is not None:
+            reasons.add(kind.reason)
+
+    assert reasons <= set(REASONS)
+    assert {"rpm", "itpm", "otpm", "concurrency"} <= set(REASONS)  # those of RateLimited differ by limit
+    text = Metrics().render().decode()
+    assert all(f'anthropic_gateway_rejections_total{{reason="{reason}"}} 0.0' in text for reason in REASONS)
