@@ -10,12 +10,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote_plus
 
-import jiter
-
 from gateway import splice
 from gateway.errors import BadGateway
 from gateway.pool import Answer
-from gateway.upstream import WholeAnswer, read_whole
+from gateway.upstream import WholeAnswer, parse_answer, read_whole
 
 LARGEST_PAGE = 1000
 DEFAULT_LIMIT = 20
@@ -128,10 +126,7 @@ class _Walk:
         if answer.status != 200:
             raise _Refused(answer)
         body = await read_whole(answer)
-        try:
-            value = jiter.from_json(body)
-        except ValueError:
-            value = None
+        value = parse_answer(body)
         match value:
             case {"data": list(data)} if all(isinstance(item, dict) for item in data):
                 page = _Page(answer, body, value)

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-import jiter
-
 from gateway.call import Call
 from gateway.errors import GatewayError
 from gateway.own_lists import LARGEST_PAGE, own_list
@@ -26,7 +24,7 @@ from gateway.resources import (
     named_in_query,
     told_by,
 )
-from gateway.upstream import Exchange, WholeAnswer, read_whole
+from gateway.upstream import Exchange, WholeAnswer, parse_answer, read_whole
 
 logger = logging.getLogger("gateway")
 
@@ -108,10 +106,7 @@ def _found_in(call: Call, body: bytes) -> set[Owned]:
     """What the answer to a call of the agents' resources, or of one that makes something, brings forth."""
     assert call.operation is not None
     subject = call.operation.subject
-    try:
-        made = jiter.from_json(body)
-    except ValueError:
-        return set()
+    made = parse_answer(body)
     if not isinstance(made, dict):
         return set()
     found = told_by(made)

@@ -15,6 +15,7 @@ from typing import Any
 
 import anthropic
 import httpx2
+import jiter
 from anthropic import APIConnectionError, APITimeoutError
 from anthropic._middleware import AsyncCallNext  # the type of a public argument
 from anthropic._models import FinalRequestOptions  # what `post()` makes of its arguments, for each call anew
@@ -185,6 +186,18 @@ async def read_whole(answer: Answer) -> bytes:
         raise connection_failure(error) from error
     finally:
         answer.close()
+
+
+def parse_answer(body: bytes) -> Any:
+    """The value of an answer, None where it is no JSON.
+
+    What the strict parser refuses, such as a lone surrogate, may be paid for all the same.
+    """
+    with contextlib.suppress(ValueError):
+        return jiter.from_json(body)
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(body)
+    return None
 
 
 def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout:

@@ -5,6 +5,7 @@ belongs to the key that made it, or whose answer brought it forth, and does not 
 """
 
 import asyncio
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,9 @@ for nothing, so that a caller may name one at a replica before another has commi
 
 AT_ONCE = 500
 """Ids that one statement asks for."""
+
+_ID = re.compile(r"[!-~]{1,256}")
+"""What may be an id; anything else is none, and does not get into the database."""
 
 
 class Walls:
@@ -78,7 +82,8 @@ class Walls:
             owner = self._owners.get(resource) or await self.owner(resource)
             if owner != key.id:
                 refusal = ThreadNotFound if resource.kind == "messages" else NotFound
-                raise refusal(f"{resource.id} was not found")
+                shown = resource.id if _ID.fullmatch(resource.id) else "what is named here"
+                raise refusal(f"{shown} was not found")
 
     async def owner(self, resource: Owned) -> str | None:
         """The id of the key that made a resource; None when none did."""
@@ -93,9 +98,9 @@ class Walls:
     async def owners(self, resources: Sequence[Owned]) -> dict[Owned, str]:
         """The ids of the keys that made resources; those that none made are left out."""
         found = {resource: self._owners[resource] for resource in resources if resource in self._owners}
-        if missing := [resource for resource in resources if resource not in found]:
+        if missing := [one for one in resources if one not in found and _ID.fullmatch(one.id)]:
             found |= await self._read(missing)
-        if missing := [resource for resource in missing if resource not in found]:
+        if missing := [one for one in missing if one not in found]:
             await self._store.flush()  # they may have been noted this very moment
             found |= await self._read(missing)
         return found
@@ -114,7 +119,7 @@ class Walls:
         return [
             (resource.kind, resource.id, key.id, now)
             for resource in resources
-            if resource not in self._owners and not is_anthropics(resource)
+            if resource not in self._owners and not is_anthropics(resource) and _ID.fullmatch(resource.id)
         ]
 
     def _write(self, session: Session, items: list[list[tuple[Any, ...]]]) -> list[None]:

@@ -219,3 +219,13 @@ async def test_what_is_no_list_is_not_passed_on(body):
 
     with pytest.raises(BadGateway, match="no list"):
         await own_list("/tokens", odd, sift, by_ids=False)
+
+
+async def test_an_odd_text_among_the_items_hides_none_of_them():
+    async def odd(_: str) -> WholeAnswer:
+        return WholeAnswer(
+            200, [], b'{"data":[{"id":"own_1","n":"\\ud800"},{"id":"foreign"}],"next_page":null}'
+        )
+
+    answer = await own_list("/tokens", odd, sift, by_ids=False)
+    assert await answer.read() == b'{"data":[{"id":"own_1","n":"\\ud800"}],"next_page":null}'

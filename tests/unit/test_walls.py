@@ -48,6 +48,14 @@ async def test_every_cross_access_is_not_found(walls):
         await walls.check(ONE, [Owned("files", "msgbatch_one_1")])
 
 
+@pytest.mark.parametrize("odd", ["", "\x00", "a b", "\n", "é", "x" * 300, "\ud800"])
+async def test_what_cannot_be_an_id_is_not_found(walls, odd):
+    await walls.record(ONE, [Owned("files", odd), Owned("files", "file_1")])
+    await walls.check(ONE, [Owned("files", "file_1")])
+    with pytest.raises(NotFound, match="what is named here was not found"):
+        await walls.check(ONE, [Owned("files", odd)])
+
+
 async def test_an_admin_passes_everywhere(walls):
     await walls.check(ADMIN, [Owned("files", "file_unknown"), Owned("batches", "x")])
 
