@@ -187,5 +187,6 @@ async def _are_own(call: Call, kind: str, items: list[dict[str, Any]]) -> list[b
         if owner == key.id:
             found |= told_by(item)
         own.append(owner == key.id or is_anthropics(resource))
-    walls.note(key, found)
+    if found:
+        await _enter(call, found)
     return own

@@ -76,10 +76,10 @@ class Walls:
         """
         if key.admin:
             return
-        for resource in resources:
-            if is_anthropics(resource):
-                continue
-            owner = self._owners.get(resource) or await self.owner(resource)
+        walled = [resource for resource in resources if not is_anthropics(resource)]
+        known = await self.owners(walled)
+        for resource in walled:
+            owner = known.get(resource) or await self.owner(resource)
             if owner != key.id:
                 refusal = ThreadNotFound if resource.kind == "messages" else NotFound
                 shown = resource.id if _ID.fullmatch(resource.id) else "what is named here"
