@@ -75,8 +75,10 @@ def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
     assert call.operation is not None
     headers = dict(defaults)
     version = headers.pop("anthropic-version")
+    if call.uploading:
+        del headers["content-type"]
     for name, value in call.headers:
-        if name in (b"anthropic-version", b"anthropic-beta"):
+        if name in (b"anthropic-version", b"anthropic-beta") or (call.uploading and name == b"content-type"):
             _add(headers, name, value)
     headers.setdefault(
         "anthropic-version", SAMPLING_VERSION if call.operation.tag in SAMPLING_TAGS else version

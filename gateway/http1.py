@@ -20,7 +20,11 @@ from gateway.errors import Headers
 MAX_HEAD_BYTES = 65_536
 """Header bytes that an answer may have, trailers included."""
 
-HIGH_WATER = 65_536
+READ_BYTES = 32_768
+"""The most that is read at once. The event loop's own buffer is eight times as large: a caller who does not
+read would cost as much memory, and one who does would hold up the others for as long."""
+
+HIGH_WATER = 16_384
 """Unread bytes of an answer above which upstream is held back."""
 
 REQUEST = httpx2.Request("POST", "http://upstream")
@@ -127,11 +131,13 @@ class Http1Answer:
             self._waiter.set_result(None)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One connection.
 
     Args:
         loop: the running loop.
+        buffer: what is read into, READ_BYTES long. Connections of one loop share it, as each read is parsed
+            at once.
         made: called when it is open.
         released: called when it may serve another request.
         lost: called when it is closed.
@@ -140,12 +146,14 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        buffer: memoryview,
         made: "Callable[[Connection], None]",
         released: "Callable[[Connection], None]",
         lost: "Callable[[Connection], None]",
     ) -> None:
         self.idle_since = 0.0
         self._loop = loop
+        self._buffer = buffer
         self._made = made
         self._released = released
         self._lost = lost
@@ -241,15 +249,18 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._made(self)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._answer is None:
             self.abort()  # nobody asked for anything
             return
         self._heard = True
         self._last = self._loop.time()
-        self._futile_bytes += len(data)
+        self._futile_bytes += nbytes
         try:
-            self._parser.feed_data(data)
+            self._parser.feed_data(self._buffer[:nbytes])
         except httptools.HttpParserUpgrade:
             self.abort(ConnectionBroken("the answer switches protocols"))
         except httptools.HttpParserError as error:

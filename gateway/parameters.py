@@ -64,7 +64,7 @@ class Parameters:
                     if self._closed:
                         raise BadRequest(f"query parameter {_shown(name)}: unknown")
                     continue
-                spec, validator = self._query[name]
+                spec = self._query[name][0]
                 value = _value(spec, text)
                 if name in seen:
                     if spec["schema"].get("type") == "array" and spec.get("explode", True):
@@ -72,14 +72,18 @@ class Parameters:
                     elif self._closed:
                         raise BadRequest(f"query parameter {name}: given twice")
                 seen.add(name)
-                violation = validator.error(value)
-                if violation is not None:
-                    raise BadRequest(f"query parameter {name}: {violation.reason}")
                 values[name] = value
+            self._judge({name: values[name] for name in sorted(seen)})
         missing = self._required - values.keys()
         if missing:
             raise BadRequest(f"query parameter {min(missing)}: is required")
         return values
+
+    def _judge(self, given: Mapping[str, Any]) -> None:
+        for name, value in given.items():
+            violation = self._query[name][1].error(value)
+            if violation is not None:
+                raise BadRequest(f"query parameter {name}: {violation.reason}")
 
 
 def _pairs(raw: bytes) -> list[tuple[str, str]]:

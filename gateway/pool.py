@@ -18,7 +18,7 @@ import aiohappyeyeballs
 from anthropic import APIConnectionError, APITimeoutError
 
 from gateway.errors import Headers
-from gateway.http1 import REQUEST, Connection, ConnectionBroken, ConnectionDied
+from gateway.http1 import READ_BYTES, REQUEST, Connection, ConnectionBroken, ConnectionDied
 
 CONNECT_SECONDS = 10.0
 
@@ -73,6 +73,7 @@ class Pool:
         self._prefix = url.path.rstrip("/")
         self._host_header = url.netloc.rpartition("@")[2]
         self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(READ_BYTES))
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -156,7 +157,7 @@ class Pool:
     async def _connect(self) -> Connection:
         if self._closing.is_set():
             raise ConnectionBroken("the gateway is stopping")
-        connection = Connection(self._loop, self._open.add, self._release, self._lost)
+        connection = Connection(self._loop, self._buffer, self._open.add, self._release, self._lost)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)

@@ -3,6 +3,8 @@
 The native dialect is byte-exact both ways. The envelope splices its own members around upstream's bytes.
 """
 
+import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -34,9 +36,10 @@ async def send_native(call: Call, body: Body = None, *, streamed: bool = False, 
     """Send a native call as it came."""
     upstream = call.services.upstream(call)
     headers = native_headers(call, upstream.default_headers)
-    return await _send(
-        call, upstream, Exchange(call.method, call.target, headers, streamed=streamed, hold=hold), body
-    )
+    assert call.operation is not None
+    method = "GET" if call.operation.method == "GET" else call.method  # HEAD is GET without the body
+    exchange = Exchange(method, call.target, headers, streamed=streamed, hold=hold)
+    return await _send(call, upstream, exchange, body)
 
 
 async def send_envelope(
@@ -53,7 +56,6 @@ async def send_envelope(
 
 async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) -> Answer:
     if isinstance(body, Upload):
-        exchange.headers["content-type"] = (call.header(b"content-type") or b"").decode("latin-1")
         exchange.headers |= _announced_length(call)
         exchange.body = aiter(body)
     else:
@@ -220,10 +222,12 @@ def is_event_stream(answer: Answer) -> bool:
 
 
 def _parsed(body: bytes) -> Any:
-    try:
+    """The value of an answer; what the strict parser refuses, such as a lone surrogate, may be paid for."""
+    with contextlib.suppress(ValueError):
         return jiter.from_json(body)
-    except ValueError:
-        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(body)
+    return None
 
 
 async def chunks(answer: Answer) -> AsyncIterator[bytes]:

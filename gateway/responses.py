@@ -139,8 +139,11 @@ class _Keepalive:
 
 
 def error_response(call: Call, error: GatewayError) -> Response:
-    """An error in the dialect of the call's path."""
-    return Response(error.status, [JSON_TYPE, *error.headers], render(error, call.dialect, call.request_id))
+    """An error in the dialect of the call's path; the SDK reads the native one's id from `request-id`."""
+    headers = [JSON_TYPE, *error.headers]
+    if call.dialect == "native":
+        headers.append((b"request-id", call.request_id.encode()))
+    return Response(error.status, headers, render(error, call.dialect, call.request_id))
 
 
 def envelope(

@@ -6,8 +6,10 @@ import gc
 import logging
 import math
 import signal
+import socket
 from collections.abc import AsyncIterator
 from types import FrameType
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -18,7 +20,7 @@ from gateway.app import create_app
 from gateway.folders import check_writable
 from gateway.logs import configure
 from gateway.services import LAST_WORDS_SECONDS, Services
-from gateway.settings import Settings
+from gateway.settings import Settings, SettingsError
 
 logger = logging.getLogger("gateway")
 
@@ -52,6 +54,10 @@ class Http(HttpToolsProtocol):
         super().on_message_complete()
 
 
+UNSENT_BYTES = 65_536
+"""As much as uvicorn keeps of its own before it waits for a caller to read."""
+
+
 class Server(uvicorn.Server):
     """A server that drains: on a signal it refuses new work, ends what runs, and closes its listeners last.
 
@@ -83,17 +89,34 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Listen, and say where."""
         await super().startup(sockets)  # type: ignore[arg-type]
+        for server in self.servers:
+            for listener in server.sockets:
+                limit_unsent(listener)
         gc.collect()
         gc.freeze()  # what was made for good is not looked through again
         gc.set_threshold(50_000, 20, 100)
+
+
+def limit_unsent(listener: Any) -> None:
+    """Bound what the kernel takes in and cannot send yet, on each connection that a socket accepts.
+
+    Otherwise its buffer grows to 4 MB for a caller who does not read, and what a stream keeps of the message
+    that it has passed on grows as much. Bytes on their way do not count: far callers are served as fast.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT") and listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def run(settings: Settings) -> None:
     """Serve until a signal says stop.
 
     Raises:
-        SettingsError: a folder that must be written cannot be.
+        SettingsError: a folder that must be written cannot be, or more than one process is asked for.
     """
+    if settings.workers > 1:
+        raise SettingsError(
+            ["WORKERS: this version serves with one process; run replicas behind a proxy instead"]
+        )
     check_writable(settings)
     configure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -34,6 +34,7 @@ from openapi.validation import Schemas
 logger = logging.getLogger("gateway")
 
 DIALECTS: tuple[Dialect, ...] = ("native", "envelope")
+ORGANIZATION = "organization"
 ORGANIZATIONS = b"/v1/organizations/"
 """Where Anthropic wants an admin key."""
 
@@ -174,7 +175,8 @@ class Services:
         Raises:
             PermissionDenied: it needs ANTHROPIC_ADMIN_KEY, which is not set.
         """
-        if not call.path.startswith(ORGANIZATIONS):
+        assert call.operation is not None
+        if call.operation.scope != ORGANIZATION and not call.path.startswith(ORGANIZATIONS):
             assert self._upstream is not None
             return self._upstream
         if self._admin_upstream is None:

@@ -19,6 +19,7 @@ from gateway.responses import Response
 from gateway.services import Services
 from middleware.operations import OperationAPI, OperationMiddleware
 from openapi.validation import Validator
+from openapi.violation import Violation
 
 logger = logging.getLogger("gateway.contract")
 
@@ -71,9 +72,9 @@ class _ResponseValidation:
         if validator is None or not response.body or not _is_json(response):
             return
         value = response.data if response.data is not None else _parse(response.body)
-        if validator.is_valid(value):
+        violation = _violation(validator, value)
+        if violation is None:
             return
-        violation = validator.error(value)
         self.services.metrics.violated(self.operation.id, "response")
         logger.warning(
             "Answer breaks the contract",
@@ -85,6 +86,13 @@ class _ResponseValidation:
         )
         if self.mode == "enforce":
             raise InternalError(f"the answer breaks the contract: {violation}")
+
+
+def _violation(validator: Validator, value: Any) -> Violation | None:
+    try:
+        return None if validator.is_valid(value) else validator.error(value)
+    except UnicodeEncodeError:
+        return Violation("", "has text that is no Unicode")
 
 
 def _is_json(response: Response) -> bool:

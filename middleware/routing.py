@@ -52,6 +52,7 @@ class Routing(RoutingMiddleware):
             allowed = [*methods, "HEAD"] if _headable(methods) else list(methods)
             raise MethodNotAllowed(call.method, allowed)
         call.operation = operation
+        call.dialect = operation.dialect  # which an encoded letter in the path may hide from `dialect_of`
         if values:
             call.parameters = path_parameters(names[operation.method], values)
 
