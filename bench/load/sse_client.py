@@ -63,7 +63,6 @@ class Stream(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.write(self._request)
         if not self._read:
-            self.transport.pause_reading()
             self.begun.set_result(None)
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +120,8 @@ async def _open(url: str, caller: Stream, *, read: bool) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await loop.sock_connect(connection, (parts.hostname, parts.port))
     await loop.create_connection(lambda: caller, sock=connection)
+    if not read:
+        caller.transport.pause_reading()  # not earlier: a transport begins to read after `connection_made`
 
 
 def _figures(streams: int, delays: "array[int]") -> Delays:
