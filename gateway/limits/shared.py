@@ -10,7 +10,7 @@ import logging
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from limits.aio.storage import RedisStorage
@@ -27,6 +27,9 @@ PREFIX = "anthropic-gateway"
 
 TIMEOUT = 0.05
 """Seconds that a request waits for Redis."""
+
+TICKS = 10
+"""Parts in which it is waited for: time in which the event loop was busy elsewhere counts as one part."""
 
 START_TIMEOUT = 1.0
 """Seconds that the start waits for it."""
@@ -72,7 +75,8 @@ class SharedCounters:
     """
 
     def __init__(self, url: str, now: Callable[[], float] = time.monotonic) -> None:
-        self._redis: Redis = Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT)
+        # Every question is timed below, where a loop that is late is not mistaken for a Redis that is.
+        self._redis: Redis = Redis.from_url(url, socket_timeout=None, socket_connect_timeout=None)
         storage = RedisStorage(
             f"async+{url}",
             implementation="redispy",
@@ -200,8 +204,9 @@ class SharedCounters:
         while self._waiting:
             batch, self._waiting = self._waiting, []
             try:
-                async with asyncio.timeout(TIMEOUT):
-                    answers = await self._execute([command for commands, _ in batch for command in commands])
+                answers = await _in_time(
+                    self._execute([command for commands, _ in batch for command in commands])
+                )
             except (RedisError, OSError, TimeoutError) as failure:
                 # Those who came meanwhile have waited as well: they go their way too.
                 batch, self._waiting = batch + self._waiting, []
@@ -209,6 +214,7 @@ class SharedCounters:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(SharedUnavailableError())
+                await self._disconnect()
                 continue
             self._in_a_row = 0
             for commands, future in batch:
@@ -223,12 +229,44 @@ class SharedCounters:
                 await command.script(command.keys, command.arguments, client=pipeline)
             return list(await pipeline.execute())
 
+    async def _disconnect(self) -> None:
+        """Let go of connections on which an answer may still come, which would be taken for that to a later
+        question.
+        """
+        with contextlib.suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(TIMEOUT):
+                await self._redis.connection_pool.disconnect()
+
     def _fail(self, failure: Exception) -> None:
         self.failures += 1
         self._in_a_row += 1
         if self._in_a_row >= FAILURES:
             self._closed_until = self._now() + REST
             log.warning("Redis fails; limits are counted in this process", extra={"reason": repr(failure)})
+
+
+async def _in_time(work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+    """Wait for an answer.
+
+    While the gateway itself is busy, the time can be over before anybody has read an answer that came long
+    ago. Were that taken for a failure, a rush of calls would pass its limits. So it is the loop's time that
+    is counted, not the clock's.
+
+    Raises:
+        TimeoutError: there is none after TIMEOUT.
+    """
+    task = asyncio.create_task(work)
+    try:
+        for _ in range(TICKS):
+            await asyncio.wait({task}, timeout=TIMEOUT / TICKS)
+            if task.done():
+                return task.result()
+        raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
 
 
 def _window_keys(name: str) -> list[str]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import uvloop
 
 from gateway.errors import RateLimited
 from gateway.keys import Key, Limits
@@ -403,6 +404,26 @@ async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_serv
     assert shared.failures >= 3
     process.send_signal(signal.SIGCONT)
     await limiter.close()
+
+
+def test_a_gateway_that_is_busy_does_not_take_redis_for_dead(redis_server):
+    async def busy() -> None:
+        for _ in range(10):
+            time.sleep(0.08)  # noqa: ASYNC251 - the loop shall be held up
+            await asyncio.sleep(0)
+
+    async def rush() -> tuple[int, int]:
+        shared = SharedCounters(redis_server[0])
+        limiter = Limiter(shared)
+        await limiter.start()
+        app = key(requests=5)
+        calls = (admit(limiter, app) for _ in range(20))
+        results = await asyncio.gather(busy(), *calls, busy(), return_exceptions=True)
+        await limiter.close()
+        return sum(isinstance(result, RateLimited) for result in results), shared.failures
+
+    # The server's own loop, which looks at its timers before it looks at its sockets.
+    assert uvloop.run(rush()) == (15, 0)
 
 
 async def test_redis_is_asked_again_after_its_rest(redis_server, clock, monkeypatch):
