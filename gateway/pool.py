@@ -218,4 +218,5 @@ def proxy_for(base_url: str) -> str | None:
     url = urlsplit(base_url)
     if urllib.request.proxy_bypass(url.hostname or ""):
         return None
-    return urllib.request.getproxies().get(url.scheme)
+    proxy = urllib.request.getproxies().get(url.scheme)
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy

@@ -1016,6 +1016,35 @@ def test_upstream_dies_while_the_caller_sends_no_more_of_the_body(run: Run) -> N
     run(main())
 
 
+# --- Proxies
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "proxy"),
+    [
+        ("https://api.example", {}, None),
+        ("https://api.example", {"HTTPS_PROXY": "http://proxy:1"}, "http://proxy:1"),
+        ("https://api.example", {"https_proxy": "http://user:word@proxy:1"}, "http://user:word@proxy:1"),
+        ("https://api.example", {"HTTPS_PROXY": "proxy:1"}, "http://proxy:1"),
+        ("https://api.example", {"HTTP_PROXY": "http://proxy:1"}, None),
+        ("http://api.example", {"HTTP_PROXY": "http://proxy:1"}, "http://proxy:1"),
+        ("https://api.example", {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": ".example"}, None),
+        ("https://api.example", {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "*"}, None),
+        ("https://api.example", {"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "other"}, "http://proxy:1"),
+    ],
+)
+def test_proxy_for(
+    monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], proxy: str | None
+) -> None:
+    for name in ("http_proxy", "https_proxy", "no_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert module.proxy_for(url) == proxy
+
+
 # --- TLS
 
 
