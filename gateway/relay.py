@@ -3,12 +3,9 @@
 The native dialect is byte-exact both ways. The envelope splices its own members around upstream's bytes.
 """
 
-import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import jiter
 from anthropic import APIConnectionError
 
 from gateway import ownership, sse
@@ -25,7 +22,7 @@ from gateway.pool import Answer
 from gateway.resources import brought_forth_by_result
 from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
 from gateway.uploads import Upload
-from gateway.upstream import Exchange, Upstream, connection_failure, read_whole
+from gateway.upstream import Exchange, Upstream, connection_failure, parse_answer, read_whole
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -96,7 +93,7 @@ Transform = Callable[[Call, bytes, Any], bytes]
 async def native_whole(call: Call, answer: Answer, transform: Transform | None = None) -> Response:
     """A native answer with a JSON body: read it, note its usage, hand on its bytes."""
     body = await read_whole(answer)
-    parsed = _parsed(body)
+    parsed = parse_answer(body)
     note_usage(call, parsed)
     if transform is not None:
         body = transform(call, body, parsed)
@@ -166,7 +163,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
         BadGateway: it answered with something that is no JSON.
     """
     body = await read_whole(answer)
-    parsed = _parsed(body)
+    parsed = parse_answer(body)
     if answer.status >= 400:
         raise upstream_error(answer, parsed)
     if parsed is None:
@@ -178,7 +175,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
 async def refuse_errors(answer: Answer) -> None:
     """Raise upstream's error, where it answered with one, before anything is streamed to the caller."""
     if answer.status >= 400:
-        raise upstream_error(answer, _parsed(await read_whole(answer)))
+        raise upstream_error(answer, parse_answer(await read_whole(answer)))
 
 
 async def envelope_download(call: Call, target: str) -> StreamResponse:
@@ -219,15 +216,6 @@ def note_usage(call: Call, parsed: Any) -> None:
 def is_event_stream(answer: Answer) -> bool:
     """Whether an answer is a stream of events."""
     return answer.status == 200 and header(answer.headers, b"content-type").startswith(EVENT_STREAM)
-
-
-def _parsed(body: bytes) -> Any:
-    """The value of an answer; what the strict parser refuses, such as a lone surrogate, may be paid for."""
-    with contextlib.suppress(ValueError):
-        return jiter.from_json(body)
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(body)
-    return None
 
 
 async def chunks(answer: Answer) -> AsyncIterator[bytes]:
