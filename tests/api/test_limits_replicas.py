@@ -139,7 +139,7 @@ def test_without_redis_requests_go_on_within_fifty_milliseconds(replicas: Replic
     replicas.redis.send_signal(signal.SIGSTOP)
     try:
         times = [_timed(here) for _ in range(10)]
-        # Three wait in vain, then Redis is left alone. The quickest of them tells what a busy machine adds least.
+        # Three wait in vain, then Redis is left alone. The quickest of them is least held up by the machine.
         assert sorted(times)[-3] - usual < 0.05 + 0.03
         assert sorted(times)[-4] - usual < 0.03
         assert replicas.gateways[0].metric(up) == 0
