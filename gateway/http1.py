@@ -18,7 +18,8 @@ from anthropic import APIConnectionError, APITimeoutError
 from gateway.errors import Headers
 
 MAX_HEAD_BYTES = 65_536
-"""Header bytes that an answer may have, trailers included."""
+"""Bytes that may come without a head's end or some of the body: headers, interim answers, chunk extensions,
+trailers. Reads are counted, not headers, so that one read more may pass."""
 
 READ_BYTES = 32_768
 """The most that is read at once. The event loop's own buffer is eight times as large: a caller who does not
@@ -163,7 +164,6 @@ class Connection(asyncio.BufferedProtocol):
         self._head: asyncio.Future[None] | None = None
         self._bodyless = False
         self._heard = False
-        self._header_bytes = 0
         self._futile_bytes = 0
         self._paused = False
         self._sender: asyncio.Task[None] | None = None
@@ -209,7 +209,7 @@ class Connection(asyncio.BufferedProtocol):
         arrived = self._head = self._loop.create_future()
         self._bodyless = bodyless
         self._heard = False
-        self._header_bytes = self._futile_bytes = 0
+        self._futile_bytes = 0
         self._start_timer(total, silence)
         try:
             if body is None or isinstance(body, bytes):
@@ -298,10 +298,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of the parser: a header, or a trailer."""
-        self._header_bytes += len(name) + len(value) + 4
-        if self._header_bytes > MAX_HEAD_BYTES:
-            self.abort(ConnectionBroken("the answer's headers are too large"))
-        elif self._answer is not None and not self._answer.status:
+        if self._answer is not None and not self._answer.status:
             self._answer.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
