@@ -177,3 +177,70 @@ audit = Table(
     Column("hash", LargeBinary, nullable=False),
 )
 """What was done and refused; each row's hash covers the one before it."""
+
+contents = Table(
+    "contents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+    Index(None, "key_id", "kind"),
+)
+"""What callers asked to be kept, whose it is and when it ends; the bytes are files, or `content_chunks`."""
+
+content_chunks = Table(
+    "content_chunks",
+    metadata,
+    Column("content_id", Text, primary_key=True),
+    Column("sequence", Integer, primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""Their bytes where replicas share the database, a piece a row."""
+
+async_messages = Table(
+    "async_messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("instance_id", BigInteger, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("request_content", Text, nullable=False),
+    Column("answer_content", Text),
+    Column("http_status", Integer),
+    Column("upstream_request_id", Text),
+    Column("cost", BigInteger),
+    Column("estimated", Boolean(create_constraint=False)),
+    Column("created_at", BigInteger, nullable=False),
+    Column("started_at", BigInteger),
+    Column("ended_at", BigInteger),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+"""Messages that are answered in their own time. Prompt and answer are contents."""
+Index(
+    "ix_async_messages_unfinished",
+    async_messages.c.key_id,
+    sqlite_where=text("status IN ('queued', 'running')"),
+    postgresql_where=text("status IN ('queued', 'running')"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key_id", Text, nullable=False, index=True),
+    Column("operation", Text, nullable=False),
+    Column("fingerprint", LargeBinary),
+    Column("instance_id", BigInteger, nullable=False),
+    Column("claim", Text, nullable=False),
+    Column("status", Integer),
+    Column("headers", Text),
+    Column("content_id", Text),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+"""Requests by the idempotency key they came with: under way while `status` is null, else to be replayed."""

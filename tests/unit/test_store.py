@@ -15,6 +15,8 @@ from gateway.errors import ServiceUnavailable
 from gateway.store import Store, StoreError, migrate
 from gateway.store.tables import booked_batches, metadata
 
+HEAD = max(path.name[:4] for path in (migrate.SCRIPTS / "versions").glob("[0-9]*.py"))
+
 
 def insert(session, name):
     session.connection.execute(booked_batches.insert().values(batch_id=name, booked_at=1))
@@ -149,8 +151,8 @@ def test_a_schema_in_use_is_copied_before_it_is_changed(tmp_path, monkeypatch):
     assert not (tmp_path / "snapshots").exists()  # a new database holds nothing to lose
     steps = tmp_path / "migrations"
     copytree(migrate.SCRIPTS, steps)
-    (steps / "versions" / "0002_more.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (steps / "versions" / "9999_more.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE more (id INTEGER)')\n"
     )
     monkeypatch.setattr(migrate, "SCRIPTS", steps)
@@ -161,7 +163,7 @@ def test_a_schema_in_use_is_copied_before_it_is_changed(tmp_path, monkeypatch):
     (snapshot,) = (tmp_path / "snapshots").iterdir()
     assert snapshot.stat().st_mode & 0o777 == 0o600
     with sqlite3.connect(snapshot) as copy:
-        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
     copy.close()
 
 
@@ -170,8 +172,8 @@ def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
     Store(url).close_now()
     steps = tmp_path / "migrations"
     copytree(migrate.SCRIPTS, steps)
-    (steps / "versions" / "0002_bad.py").write_text(
-        "from alembic import op\nrevision = '0002'\ndown_revision = '0001'\n"
+    (steps / "versions" / "9999_bad.py").write_text(
+        f"from alembic import op\nrevision = '9999'\ndown_revision = '{HEAD}'\n"
         "def upgrade():\n    op.execute('CREATE TABLE half (id INTEGER)')\n    op.execute('NONSENSE')\n"
     )
     with monkeypatch.context() as patch:
