@@ -13,6 +13,7 @@ from gateway.audit import Audit
 from gateway.batch_costs import BatchCosts
 from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
+from gateway.content import Content
 from gateway.docs_page import load_assets
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, WrongKeys
@@ -102,7 +103,10 @@ class Services:
         self.batch_costs = BatchCosts(
             self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked
         )
-        self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit)
+        self.content = Content(self.store, settings.data_dir / "results")
+        self.upkeep = Upkeep(
+            settings, self.store, self.ledger, self.audit, {"contents": self.content.expire}
+        )
         self.reconciliation: Reconciliation | None = None
         if settings.anthropic_admin_key is not None and not self.sandbox:
             self.reconciliation = Reconciliation(self.store, self._ask_as_admin)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
@@ -13,7 +13,7 @@ from gateway.audit import Audit
 from gateway.ledger import Ledger
 from gateway.settings import Settings
 from gateway.store import Store
-from gateway.store.tables import audit, calls, owners, usage_daily
+from gateway.store.tables import audit, calls, contents, idempotency_keys, owners, usage_daily
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,10 @@ INTERVAL = 3600.0
 """Seconds between rounds."""
 
 DAY = 86_400.0
-MEASURED = (calls, usage_daily, audit, owners)
+MEASURED = (calls, usage_daily, audit, owners, contents, idempotency_keys)
+
+Expire = Callable[[], Awaitable[int]]
+"""Deletes what is past its own end; says how much that was."""
 
 
 class Upkeep:
@@ -32,6 +35,7 @@ class Upkeep:
         store: the database.
         ledger: whose settled rows go by age; the sums by day stay.
         audit_trail: whose rows go by age; the last one stays, as the one that the chain hangs on.
+        expiring: by name, what else has an end.
         now: the clock, in seconds since 1970.
 
     Attributes:
@@ -44,12 +48,14 @@ class Upkeep:
         store: Store,
         ledger: Ledger,
         audit_trail: Audit,
+        expiring: Mapping[str, Expire],
         now: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._store = store
         self._ledger = ledger
         self._audit = audit_trail
+        self._expiring = expiring
         self._now = now
         self._task: asyncio.Task[None] | None = None
         self._size = 0
@@ -78,17 +84,15 @@ class Upkeep:
     async def round(self) -> None:
         """Delete what is too old, then measure."""
         now, settings = self._now(), self._settings
-        calls_deleted = await self._ledger.prune(now - settings.ledger_retention_days * DAY)
-        audit_deleted = await self._audit.prune(now - settings.audit_retention_days * DAY)
+        deleted = {name: await expire() for name, expire in self._expiring.items()}
+        deleted["calls"] = await self._ledger.prune(now - settings.ledger_retention_days * DAY)
+        deleted["audit"] = await self._audit.prune(now - settings.audit_retention_days * DAY)
         snapshots = settings.data_dir / "snapshots"
-        deleted = await asyncio.to_thread(
+        deleted["snapshots"] = await asyncio.to_thread(
             _prune_snapshots, snapshots, now - settings.snapshot_retention_days * DAY
         )
-        if calls_deleted or audit_deleted or deleted:
-            log.info(
-                "Old records are deleted",
-                extra={"calls": calls_deleted, "audit": audit_deleted, "snapshots": deleted},
-            )
+        if any(deleted.values()):
+            log.info("Old records are deleted", extra=deleted)
         self.rows = await self._store.read(_count)
         if not self._store.embedded:
             self._size = await self._store.read(_size)

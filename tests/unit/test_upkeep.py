@@ -57,7 +57,7 @@ async def parts(store: Store, tmp_path: Path) -> AsyncIterator[Parts]:
         audit_retention_days=60,
         snapshot_retention_days=10,
     )
-    yield Parts(clock, store, ledger, audit, Upkeep(settings, store, ledger, audit, clock))
+    yield Parts(clock, store, ledger, audit, Upkeep(settings, store, ledger, audit, {}, clock))
     await audit.close()
     await ledger.close()
 
@@ -70,7 +70,14 @@ async def test_each_goes_at_its_age_and_the_sums_stay(parts: Parts) -> None:
 
     await parts.upkeep.round()  # calls are 60, 40 and 20 days old
 
-    assert parts.upkeep.rows == {"calls": 1, "usage_daily": 3, "audit": 3, "owners": 0}
+    assert parts.upkeep.rows == {
+        "calls": 1,
+        "usage_daily": 3,
+        "audit": 3,
+        "owners": 0,
+        "contents": 0,
+        "idempotency_keys": 0,
+    }
     assert await usage_report(parts.store, str) == before
     parts.clock.now += 21 * DAY
     await parts.upkeep.round()
