@@ -6,7 +6,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +16,17 @@ from gateway.settings import VARIABLES
 from tests.servers import free_port
 
 ROOT = Path(__file__).parents[2]
+COMPOSE_FILE = ROOT / "docker-compose.yml"
 NETWORK = "solomon_network"
 UP_SECONDS = 120
 READ_BY_COMPOSE = {"PUID", "PGID", "MEMORY_LIMIT", "DATA_VOLUME", "LOG_VOLUME", "CONFIG_VOLUME"}
+SERVICES = ROOT / "tests/container/services"
+KILL_SERVER = """
+import os, pathlib, signal  # PID 1 is the init
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    if folder.name != "1" and (folder / "cmdline").read_bytes().endswith(b"\\0main.py\\0"):
+        os.kill(int(folder.name), signal.SIGKILL)
+"""
 
 Result = subprocess.CompletedProcess[str]
 
@@ -29,13 +37,13 @@ class Project:
 
     Args:
         name: the project's name, and the prefix of its volumes.
-        override: a Compose file that moves the published port.
-        port: where it is published, on the loopback.
+        files: its Compose files, the later ones changing the earlier.
+        port: where the gateway is published, on the loopback.
         variables: what a user would write into `.env`.
     """
 
     name: str
-    override: Path
+    files: Sequence[Path]
     port: int
     variables: Mapping[str, str] = field(default_factory=dict)
 
@@ -44,17 +52,9 @@ class Project:
         return f"http://127.0.0.1:{self.port}"
 
     def command(self, *arguments: str) -> list[str]:
-        files = ["--file", str(ROOT / "docker-compose.yml"), "--file", str(self.override)]
-        return [
-            "docker",
-            "compose",
-            "--project-name",
-            self.name,
-            "--env-file",
-            os.devnull,
-            *files,
-            *arguments,
-        ]
+        files = [word for file in self.files for word in ("--file", str(file))]
+        options = ["--project-name", self.name, "--env-file", os.devnull]
+        return ["docker", "compose", *options, *files, *arguments]
 
     def environment(self) -> dict[str, str]:
         ours = VARIABLES | READ_BY_COMPOSE
@@ -64,35 +64,55 @@ class Project:
         """Run a Compose command to its end."""
         return _run(self.command(*arguments), check=check, env=self.environment())
 
-    def up(self) -> None:
-        """Start the gateway and wait until Docker calls it healthy."""
-        self.run("up", "--detach", "--wait", "--wait-timeout", str(UP_SECONDS), "gateway")
+    def up(self, *services: str) -> None:
+        """Start services, the gateway if none is named, and wait until Docker calls them healthy."""
+        wait = ("--wait", "--wait-timeout", str(UP_SECONDS))
+        self.run("up", "--detach", "--no-build", *wait, *(services or ["gateway"]))
 
-    @property
-    def container(self) -> str:
-        return self.run("ps", "--all", "--quiet", "gateway").stdout.strip()
+    def container(self, service: str = "gateway") -> str:
+        """The id of a service's container."""
+        return self.run("ps", "--all", "--quiet", service).stdout.strip()
 
-    def inspect(self) -> dict[str, Any]:
-        """What Docker says of the gateway's container."""
-        shown: dict[str, Any] = json.loads(docker("inspect", self.container).stdout)[0]
+    def inspect(self, service: str = "gateway") -> dict[str, Any]:
+        """What Docker says of a service's container."""
+        shown: dict[str, Any] = json.loads(docker("inspect", self.container(service)).stdout)[0]
         return shown
 
-    def python(self, code: str) -> str:
-        """What a piece of Python prints inside the running container."""
-        return docker("exec", self.container, "python", "-c", code).stdout
+    def python(self, code: str, service: str = "gateway", *, check: bool = True) -> str:
+        """What a piece of Python prints inside a running container."""
+        return docker("exec", self.container(service), "python", "-c", code, check=check).stdout
 
-    def admin_key(self) -> str:
+    def kill(self, service: str = "gateway") -> None:
+        """End the server's process as `kill -9` does."""
+        self.python(KILL_SERVER, service, check=False)
+
+    def health(self, service: str = "gateway") -> str:
+        """What Docker says of its health: starting, healthy or unhealthy."""
+        return str(self.inspect(service)["State"]["Health"]["Status"])
+
+    def admin_key(self, service: str = "gateway") -> str:
         """The admin key of the first start, read as the documentation says."""
-        return docker("exec", self.container, "cat", "/data/admin-key").stdout.strip()
+        return docker("exec", self.container(service), "cat", "/data/admin-key").stdout.strip()
 
-    def logs(self) -> str:
-        """Everything that the gateway has written to stdout and stderr, over all its starts."""
-        shown = docker("logs", self.container)
+    def logs(self, service: str = "gateway") -> str:
+        """Everything that a service has written to stdout and stderr, over all its starts."""
+        shown = docker("logs", self.container(service))
         return shown.stdout + shown.stderr
 
     def down(self) -> None:
-        """Remove containers and volumes."""
-        self.run("down", "--volumes", "--timeout", "5", check=False)
+        """Remove containers and volumes, also those of the profiles."""
+        self.run(
+            "--profile",
+            "scale",
+            "--profile",
+            "monitoring",
+            "down",
+            "--volumes",
+            "--remove-orphans",
+            "--timeout",
+            "5",
+            check=False,
+        )
 
 
 def docker(*arguments: str, check: bool = True) -> Result:
@@ -119,16 +139,37 @@ def network() -> Iterator[None]:
 
 
 @contextmanager
-def project(folder: Path, name: str, **variables: str) -> Iterator[Project]:
-    """An installation with these variables; it is not started yet, and gone at the end."""
+def project(
+    folder: Path, name: str, *, file: Path = COMPOSE_FILE, changes: str = "", **variables: str
+) -> Iterator[Project]:
+    """An installation with these variables; it is not started yet, and gone at the end.
+
+    Args:
+        folder: for what is written.
+        name: short; it becomes a part of the project's.
+        file: the Compose file.
+        changes: another one, as text, that changes the first.
+        variables: what a user would write into `.env`.
+    """
     port = free_port()
     override = folder / "port.yml"
     override.write_text(f'services: {{gateway: {{ports: !override ["127.0.0.1:{port}:8000"]}}}}\n')
-    installed = Project(f"gateway-test-{os.getpid()}-{name}", override, port, variables)
+    files = [file, override]
+    if changes:
+        files.append(folder / "changes.yml")
+        files[-1].write_text(changes)
+    installed = Project(f"gateway-test-{os.getpid()}-{name}", files, port, variables)
     try:
         yield installed
     finally:
         installed.down()
+
+
+def stand_in(service: str) -> str:
+    """The name of an image like the published one of a service, built of Debian's packages."""
+    name = f"gateway-test-{service}"
+    docker("build", "--quiet", "--tag", name, "--target", service, str(SERVICES))
+    return name
 
 
 def call(method: str, url: str, key: str, body: object = None) -> tuple[int, Any]:
