@@ -7,6 +7,7 @@ import socket
 import ssl
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,23 +40,43 @@ def run(request: pytest.FixtureRequest) -> Iterator[Run]:
 
         async def watched(work: Awaitable[Any]) -> None:
             before = _sockets()
+            others = {held.port for held in before.values() if held.listening}
             await asyncio.wait_for(work, 20)
             for _ in range(100):  # the other end of a connection may take a moment to close
                 await asyncio.sleep(0.01)
-                if _sockets() <= before:
+                made = [held for inode, held in _sockets().items() if inode not in before]
+                left = [held for held in made if not others & {held.port, held.peer_port}]
+                if not left:
                     break
             assert asyncio.all_tasks() == {asyncio.current_task()}
-            assert _sockets() <= before
+            assert left == []
 
         yield lambda work: runner.run(watched(work))
 
 
-def _sockets() -> set[str]:
-    links = set()
+@dataclass(frozen=True)
+class HeldSocket:
+    """A TCP socket of this process."""
+
+    port: int
+    peer_port: int
+    listening: bool
+
+
+def _sockets() -> dict[str, HeldSocket]:
+    """This process' TCP sockets by inode. Servers of other tests, in threads of theirs, have some too."""
+    mine = set()
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # the folder's own descriptor
-            links.add(str(link.readlink()))
-    return {link for link in links if link.startswith("socket:")}
+            mine.add(str(link.readlink()))
+    found = {}
+    for table in Path("/proc/self/net").glob("tcp*"):
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()  # number, local and remote address, state, ..., inode
+            if f"socket:[{fields[9]}]" in mine:
+                ports = (int(address.rpartition(":")[2], 16) for address in fields[1:3])
+                found[fields[9]] = HeldSocket(*ports, listening=fields[3] == "0A")
+    return found
 
 
 @contextlib.asynccontextmanager
