@@ -35,7 +35,7 @@ class Response:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self.headers
-        if self.status != 204:  # which has no body, and says nothing of its length (RFC 9110 §8.6)
+        if self.status not in (204, 304):  # which have no body, and say nothing of its length (RFC 9110 §8.6)
             headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

@@ -13,8 +13,9 @@ from gateway.audit import Audit
 from gateway.batch_costs import BatchCosts
 from gateway.call import Call
 from gateway.catalog import Catalog, Operation, resolve
+from gateway.console_page import load_console
 from gateway.content import Content
-from gateway.docs_page import load_assets
+from gateway.docs_page import load_docs
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger, Tally
@@ -98,7 +99,8 @@ class Services:
         self.schemas = {name: Schemas(bundle) for name, bundle in self.bundles.items()}
         self.catalog = Catalog(self.bundles)
         self.documents = {name: openapi.raw(name) for name in DIALECTS}
-        self.docs = load_assets()
+        self.docs = load_docs()
+        self.console = load_console()
         self.unlisted = UNLISTED
         self.batch_costs = BatchCosts(
             self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked

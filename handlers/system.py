@@ -1,11 +1,11 @@
-"""The gateway's own operations: health, metrics, documentation. None of them costs anything."""
+"""The gateway's own operations: health, metrics, documentation, console. None of them costs anything."""
 
 import json
 from collections.abc import Mapping
 
-from gateway import __version__, metrics
+from gateway import __version__, pages
 from gateway.call import Call
-from gateway.errors import NotFound
+from gateway.metrics.exposition import CONTENT_TYPE
 from gateway.responses import JSON_TYPE, Response
 
 RETRY_AFTER = (b"retry-after", b"5")
@@ -40,21 +40,27 @@ async def get_readiness(call: Call) -> Response:
 
 async def get_metrics(call: Call) -> Response:
     """All metrics in Prometheus' text format."""
-    await call.services.readings.refresh()
-    return Response(200, [(b"content-type", metrics.CONTENT_TYPE)], call.services.metrics.render())
+    return Response(200, [(b"content-type", CONTENT_TYPE)], await call.services.scrape.text())
 
 
 async def get_docs(call: Call) -> Response:
     """The documentation page."""
-    return await get_docs_asset(call, "index.html")
+    return pages.serve(call, call.services.docs, "index.html")
 
 
 async def get_docs_asset(call: Call, asset: str) -> Response:
     """A file of the documentation page."""
-    found = call.services.docs.get(asset)
-    if found is None:
-        raise NotFound("the documentation has no such file")
-    return Response(200, found.headers, found.body)
+    return pages.serve(call, call.services.docs, asset)
+
+
+async def get_console(call: Call) -> Response:
+    """The console's page."""
+    return pages.serve(call, call.services.console, "index.html")
+
+
+async def get_console_asset(call: Call, asset: str) -> Response:
+    """A file of the console."""
+    return pages.serve(call, call.services.console, asset)
 
 
 async def get_envelope_spec(call: Call) -> Response:

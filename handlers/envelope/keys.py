@@ -1,4 +1,4 @@
-"""The apps' keys: the gateway's own resource, for `gateway:admin` alone."""
+"""The apps' keys: the gateway's own resource, for `gateway:admin` alone; a key may look at itself."""
 
 from typing import Any
 
@@ -45,6 +45,12 @@ async def list_keys(
 async def get_key(call: Call, key_id: str) -> Response:
     """One key that is not revoked."""
     return answer(call, call.services.keys.living(key_id).describe())
+
+
+async def get_own_key(call: Call) -> Response:
+    """The key that asks."""
+    assert call.key is not None
+    return answer(call, call.key.describe())
 
 
 async def update_key(call: Call, key_id: str) -> Response:

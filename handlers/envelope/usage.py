@@ -1,4 +1,4 @@
-"""What the keys have used: the ledger's sums, for a key its own, for `gateway:admin` all."""
+"""What the keys have used: the ledger's sums and latest rows, for a key its own, for `gateway:admin` all."""
 
 from datetime import date
 from zoneinfo import ZoneInfo
@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from gateway import rfc3339
 from gateway.call import Call
 from gateway.errors import BadRequest
-from gateway.ledger import Column, usage_report
+from gateway.ledger import Column, recent_calls, usage_report
 from gateway.responses import Response, answer
 
 
@@ -24,6 +24,15 @@ async def get_usage(call: Call, group_by: list[Column]) -> Response:
         key_id=None if key.admin else key.id,
     )
     return answer(call, {**report, "timezone": zone.key})
+
+
+async def list_calls(call: Call, limit: int) -> Response:
+    """The latest calls, those under way among them."""
+    services, key = call.services, call.key
+    assert key is not None
+    only = None if key.admin else key.id
+    calls = await recent_calls(services.store, services.keys.name, limit=limit, key_id=only)
+    return answer(call, {"calls": calls})
 
 
 def _day(call: Call, name: str, zone: ZoneInfo) -> date | None:

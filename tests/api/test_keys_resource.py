@@ -377,3 +377,21 @@ def test_a_secret_is_shown_once_and_stands_nowhere(sandboxed: Gateway) -> None:
     kept.append(sandboxed.call("GET", "/metrics").body)
     for secret in (issued["key"], rotated["key"]):
         assert not any(secret.removeprefix("sk-gw-").encode() in text for text in kept)
+
+
+@pytest.mark.parametrize("scope", ["messages", "skills"])
+def test_a_key_may_look_at_itself(sandboxed: Gateway, scope: str) -> None:
+    issued = create(sandboxed, scopes=[scope], limits={"concurrency": 3}, budget={"usd_per_day": 1.5})
+
+    got = Client(sandboxed.url, issued["key"]).call("GET", f"{KEYS}/self")
+
+    assert got.status == 200
+    assert got.json()["data"] == without_secret(issued)
+
+
+def test_the_admin_key_may_look_at_itself(sandboxed: Gateway) -> None:
+    data = sandboxed.call("GET", f"{KEYS}/self").json()["data"]
+
+    assert (data["id"], data["name"]) == ("key_admin", "admin")
+    assert "gateway:admin" in data["scopes"]
+    assert sandboxed.call("GET", f"{KEYS}/self", with_key=False).status == 401

@@ -75,7 +75,7 @@ def test_probes_ask_upstream_nothing(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/v1/openapi.json"]
+    "path", ["/", "/health", "/health/live", "/health/ready", "/docs", "/openapi.json", "/v1/openapi.json"]
 )
 def test_open_to_all_and_to_head(sandboxed: Gateway, path: str) -> None:
     got = sandboxed.call("GET", path, with_key=False)
@@ -87,7 +87,7 @@ def test_open_to_all_and_to_head(sandboxed: Gateway, path: str) -> None:
 
 
 def test_head_probes_of_agent_tools(sandboxed: Gateway) -> None:
-    for path, statuses in (("/v1/models", {200, 405}), ("/api/hello", {404}), ("/", {404})):
+    for path, statuses in (("/v1/models", {200, 405}), ("/api/hello", {404}), ("/", {200})):
         got = sandboxed.call("HEAD", path)
         assert got.status in statuses
         assert got.body == b""
@@ -100,8 +100,9 @@ def test_specs_are_the_committed_ones(sandboxed: Gateway) -> None:
         assert got.json()["info"]["version"] == __version__
 
 
-def test_docs_ask_no_other_host(sandboxed: Gateway) -> None:
-    page = sandboxed.call("GET", "/docs")
+@pytest.mark.parametrize("path", ["/docs", "/"])
+def test_pages_ask_no_other_host(sandboxed: Gateway, path: str) -> None:
+    page = sandboxed.call("GET", path)
 
     policy = page.header("content-security-policy") or ""
     assert "default-src 'none'" in policy
@@ -113,7 +114,29 @@ def test_docs_ask_no_other_host(sandboxed: Gateway) -> None:
         asset = sandboxed.call("GET", "/" + link.decode().lstrip("./"))
         assert asset.status == 200, link
         assert asset.header("x-content-type-options") == "nosniff"
-    assert sandboxed.call("GET", "/docs/nothing.js").status == 404
+    for missing in ("/docs/nothing.js", "/console/nothing.js", "/console/..%2Findex.html"):
+        assert sandboxed.call("GET", missing).status in {400, 404}
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/swagger-ui.css", "/", "/console/app.js"])
+def test_pages_are_sent_once(sandboxed: Gateway, path: str) -> None:
+    first = sandboxed.call("GET", path, with_key=False)
+    etag = first.header("etag") or ""
+
+    again = sandboxed.call("GET", path, headers=[("if-none-match", f'"other", W/{etag}')], with_key=False)
+    other = sandboxed.call("GET", path, headers=[("if-none-match", '"other"')], with_key=False)
+
+    assert first.header("cache-control") == "no-cache"
+    assert (again.status, again.body, again.header("content-length")) == (304, b"", None)
+    assert again.header("etag") == etag
+    assert (other.status, other.body) == (200, first.body)
+
+
+def test_the_console_allows_no_inline_code(sandboxed: Gateway) -> None:
+    policy = sandboxed.call("GET", "/").header("content-security-policy") or ""
+
+    assert "'unsafe" not in policy
+    assert "require-trusted-types-for 'script'" in policy
 
 
 def test_who_may_read_metrics(relay: Relay, public: tuple[Gateway, Recorder]) -> None:

@@ -1,4 +1,4 @@
-"""`/api/v1/usage` over a real socket: who sees what, and how it is added up."""
+"""`/api/v1/usage` over a real socket: who sees what, how it is added up, and the latest calls."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.conftest import Relay
 from tests.support.client import Client
 from tests.support.gateway import Gateway
+from tests.support.recorder import Gate, stream
+from tests.support.transcripts import SHORT, events
 
 USAGE = "/api/v1/usage"
 SONNET = "claude-sonnet-4-20250514"
@@ -160,3 +163,71 @@ def test_a_revoked_key_keeps_its_name(sandboxed: Gateway, apps: Apps) -> None:
     rows = report(sandboxed, "group_by=key")["rows"]
 
     assert next(row for row in rows if row["key"] == "usage study")["requests"] == 2
+
+
+CALLS = "/api/v1/usage/calls"
+
+
+def latest(client: Client, limit: int = 20) -> list[dict[str, Any]]:
+    got = client.call("GET", f"{CALLS}?limit={limit}")
+    assert got.status == 200, got.body
+    calls: list[dict[str, Any]] = got.json()["data"]["calls"]
+    return calls
+
+
+def test_the_latest_calls_come_first_and_only_ones_own(apps: Apps) -> None:
+    calls = latest(apps.kitchen)
+
+    assert [(call["key"], call["model"]) for call in calls] == [
+        ("usage kitchen", HAIKU),
+        ("usage kitchen", SONNET),
+    ]
+    for call in calls:
+        assert (call["operation"], call["status"], call["http_status"]) == ("create_message", "done", 200)
+        assert call["started_at"] <= call["ended_at"]
+        assert (call["requests"], call["estimated"]) == (1, False)
+    assert sum(Decimal(call["cost_usd"]) for call in calls) == Decimal(
+        report(apps.kitchen)["total"]["cost_usd"]
+    )
+    assert latest(apps.kitchen, 1) == calls[:1]
+
+
+def test_an_admin_sees_the_calls_of_all(sandboxed: Gateway, apps: Apps) -> None:
+    keys = {call["key"] for call in latest(sandboxed, 1000)}
+
+    assert {"usage kitchen", "usage study"} <= keys
+
+
+def test_a_call_is_found_by_its_request_id_and_shows_nothing_of_what_was_said(sandboxed: Gateway) -> None:
+    body = {"model": HAIKU, "messages": [{"role": "user", "content": "a-word-said-once"}]}
+    got = sandboxed.call("POST", "/api/v1/messages/create", body)
+    usage, request_id = got.json()["data"]["usage"], got.header("x-request-id")
+
+    answer = sandboxed.call("GET", CALLS)
+
+    call = next(call for call in answer.json()["data"]["calls"] if call["request_id"] == request_id)
+    assert call["upstream_request_id"] == got.json()["metadata"]["upstream_request_id"]
+    assert {name: call[name] for name in usage if name in call} == {
+        name: count for name, count in usage.items() if name in call
+    }
+    assert b"a-word-said-once" not in answer.body
+
+
+def test_a_call_under_way_is_shown_with_its_estimate(relay: Relay) -> None:
+    gate = Gate()
+    relay.upstream.script(stream(events(SHORT[:3]), gate, events(SHORT[3:])))
+    body = {"model": SONNET, "messages": [{"role": "user", "content": "How are you?"}]}
+
+    with relay.kitchen.open("POST", "/api/v1/messages/stream", body) as streaming:
+        call = latest(relay.kitchen, 1)[0]
+        gate.open()
+        streaming.read()
+
+    assert (call["status"], call["ended_at"], call["http_status"]) == ("started", None, None)
+    assert call["estimated"]
+    assert Decimal(call["cost_usd"]) > 0
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=many", "key=usage+study"])
+def test_a_wrong_query_for_calls_is_refused(sandboxed: Gateway, query: str) -> None:
+    assert sandboxed.call("GET", f"{CALLS}?{query}").status == 400
