@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.errors import Dialect
+from gateway.faults import OperatorFault
 from gateway.resources import Subject
 
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -12,7 +13,7 @@ BASE_PATHS: Mapping[Dialect, str] = {"native": "/v1", "envelope": ""}
 """Where each bundle's paths begin; the envelope writes absolute paths."""
 
 
-class CatalogError(Exception):
+class CatalogError(OperatorFault):
     """The bundles contradict themselves or the code; the server does not start."""
 
 

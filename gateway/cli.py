@@ -5,24 +5,29 @@ A command is one function, from parsed arguments to an exit code. What it stands
 """
 
 import asyncio
-import json
+import os
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import Any
 
-from gateway import __version__, cli_audit, cli_keys, cli_usage
-from gateway.settings import Settings, SettingsError, load
+from gateway import __version__, cli_audit, cli_backup, cli_config, cli_keys, cli_usage
+from gateway.cli_output import print_json
+from gateway.faults import OperatorFault, of_file
+from gateway.settings import Settings, load
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
+    What the operator has to mend, in settings, files or database, is told in one line.
+
     Args:
         arguments: the words after the program's name; the process's own when left out.
 
     Returns:
-        The exit code: 0, or 1 when the command failed. Wrong usage exits with 2, as argparse does.
+        The exit code: 0, 1 when the command failed, 130 when it was interrupted. Wrong usage exits with 2, as
+        argparse does.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -32,52 +37,93 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         exit_code: int = options.run(options)
-    except SettingsError as error:
-        for fault in error.faults:
-            print(fault, file=sys.stderr)
+        sys.stdout.flush()
+    except OperatorFault as fault:
+        print(fault, file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `… | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        told = of_file(error)
+        if told is None:
+            raise
+        print(told, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
     return exit_code
+
+
+class _Commands:
+    """The program's commands, listed in groups as argparse does not.
+
+    Args:
+        parser: the program's.
+    """
+
+    def __init__(self, parser: ArgumentParser) -> None:
+        self._parsers = parser.add_subparsers(metavar="COMMAND", help=SUPPRESS)
+        self._groups: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def begin(self, title: str) -> None:
+        """What is added from now on stands under this title."""
+        self._groups.append((title, []))
+
+    def add_parser(self, name: str, *, help: str, **options: Any) -> ArgumentParser:  # noqa: A002 - argparse's word
+        """Add a command; arguments as of argparse's own."""
+        self._groups[-1][1].append((name, help))
+        return self._parsers.add_parser(name, description=f"{help[0].upper()}{help[1:]}.", **options)
+
+    def __str__(self) -> str:
+        width = max(len(name) for _, commands in self._groups for name, _ in commands)
+        return "\n\n".join(
+            "\n".join([f"{title}:", *(f"    {name:{width}}  {text}" for name, text in commands)])
+            for title, commands in self._groups
+        )
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="python main.py",
-        description="A self-hosted gateway to the Anthropic API. Without a command it serves.",
-        epilog="Settings come from the environment and from .env; docs/settings.md lists them all.",
+        formatter_class=RawDescriptionHelpFormatter,
+        usage="%(prog)s [-h] [--env-file FILE] [COMMAND ...]",
+        epilog="A command's own options: python main.py COMMAND --help.\n"
+        "Settings come from the environment and from .env; docs/settings.md lists them all.",
     )
     parser.add_argument(
         "--env-file", default=".env", metavar="FILE", help="read settings from FILE (default: %(default)s)"
     )
     parser.set_defaults(run=serve)
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", help="its own options: python main.py COMMAND --help"
-    )
+    commands = _Commands(parser)
 
+    commands.begin("serve")
     commands.add_parser("serve", help="run the server (the default)").set_defaults(run=serve)
-
     # The sandbox is a program of its own: its arguments (--host, --port, --help, …) are its own affair.
     command = commands.add_parser("sandbox", add_help=False, help="run only the stand-in for Anthropic's API")
     command.set_defaults(run=sandbox)
-
-    command = commands.add_parser("check-config", help="print the effective settings, or every fault in them")
-    _add_json(command)
-    command.set_defaults(run=check_config)
-
-    cli_keys.add_to(commands)
-    cli_usage.add_to(commands)
-    cli_audit.add_to(commands)
-
     commands.add_parser(
         "healthcheck", help="ask the running server whether it is healthy; exit 1 when not"
     ).set_defaults(run=healthcheck)
 
+    commands.begin("keys and cost")
+    cli_keys.add_to(commands)
+    cli_usage.add_to(commands)
     command = commands.add_parser("admin-key", help="replace a lost admin key")
     _add_json(command)
     command.set_defaults(run=admin_key)
 
+    commands.begin("care")
+    cli_config.add_to(commands)
+    cli_backup.add_to(commands)
+    cli_audit.add_to(commands)
     command = commands.add_parser("version", help="print the version")
     _add_json(command)
     command.set_defaults(run=version)
+
+    parser.description = (
+        f"A self-hosted gateway to the Anthropic API. Without a command it serves.\n\n{commands}"
+    )
     return parser
 
 
@@ -95,37 +141,6 @@ def sandbox(options: Namespace) -> int:
     from sandbox import cli
 
     return cli(options.arguments)
-
-
-def check_config(options: Namespace) -> int:
-    """Print the effective settings with the secrets masked, or all faults; name prices to be looked at."""
-    try:
-        settings = _settings(options)
-        unchecked = _unchecked_prices(settings)
-    except SettingsError as error:
-        if not options.json:
-            raise
-        _print_json({"faults": error.faults})
-        return 1
-    values = settings.redacted()
-    if options.json:
-        _print_json({"settings": values, "unchecked_prices": unchecked})
-        return 0
-    for name, value in values.items():
-        print(f"{name}={_shown(value)}")
-    if unchecked:
-        models = ", ".join(unchecked)
-        print(f"Nobody has compared these prices with Anthropic's page: {models}.", file=sys.stderr)
-    return 0
-
-
-def _unchecked_prices(settings: Settings) -> list[str]:
-    from gateway.prices import PriceError, PriceTable
-
-    try:
-        return PriceTable.load(settings.config_dir / "prices.toml").unchecked
-    except (PriceError, OSError) as fault:
-        raise SettingsError([f"CONFIG_DIR: {fault}"]) from fault
 
 
 def healthcheck(options: Namespace) -> int:
@@ -150,7 +165,7 @@ def admin_key(options: Namespace) -> int:
     path = keys.replace_admin_key(settings.data_dir)
     asyncio.run(_record_admin_key(settings))
     if options.json:
-        _print_json({"path": str(path)})
+        print_json({"path": str(path)})
     else:
         print(f"The new admin key stands in {path}")
     return 0
@@ -171,7 +186,7 @@ async def _record_admin_key(settings: Settings) -> None:
 def version(options: Namespace) -> int:
     """Print the version of the gateway, which is that of both specs too."""
     if options.json:
-        _print_json({"version": __version__})
+        print_json({"version": __version__})
     else:
         print(__version__)
     return 0
@@ -183,20 +198,3 @@ def _settings(options: Namespace) -> Settings:
 
 def _add_json(command: ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, indent=2))
-
-
-def _shown(value: object) -> str:
-    """Write a setting as it would stand in an env file."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case list():
-            return ",".join(map(str, value))
-        case _:
-            return str(value)

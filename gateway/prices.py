@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from gateway.faults import OperatorFault
 from gateway.usage import Usage
 
 NANODOLLARS = 1_000_000_000
@@ -28,7 +29,7 @@ _DATED = re.compile(r"-(?:latest|\d{8})$")
 _CACHED = 4096
 
 
-class PriceError(Exception):
+class PriceError(OperatorFault):
     """A price table cannot be used; the message names the file and the place."""
 
 

@@ -28,8 +28,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from gateway.faults import OperatorFault
 
-class SettingsError(Exception):
+
+class SettingsError(OperatorFault):
     """The settings cannot be used.
 
     Args:

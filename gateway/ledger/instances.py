@@ -83,8 +83,22 @@ class Instance:
         return self._locks / f"{token}.lock"
 
 
+def in_use(database: Path) -> bool:
+    """Whether a process that serves from an SQLite file is alive."""
+    for path in _locks_beside(database).glob("*.lock"):
+        lock = _lock(path)
+        if lock is None:
+            return True
+        lock.close()
+    return False
+
+
 def _folder(store: Store) -> Path:
-    return Path(store.engine.url.database or ".").with_name("instances")
+    return _locks_beside(Path(store.engine.url.database or "."))
+
+
+def _locks_beside(database: Path) -> Path:
+    return database.with_name("instances")
 
 
 def _lock(path: Path) -> IO[bytes] | None:

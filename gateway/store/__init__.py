@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from gateway.store.migrate import StoreError, upgrade
 from gateway.store.statements import Statements
@@ -44,6 +45,10 @@ class Store:
         self.engine = _engine(url)
         try:
             upgrade(self.engine, snapshots)
+        except DBAPIError as fault:
+            self.engine.dispose()
+            reason = " ".join(str(fault.orig).split())
+            raise StoreError(f"the database {self.engine.url} cannot be used: {reason}") from fault
         except BaseException:
             self.engine.dispose()
             raise
@@ -117,7 +122,14 @@ class Store:
 
 
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as fault:
+        raise StoreError(
+            "DATABASE_URL names no database that this version knows: it takes postgresql+psycopg://user@host/name"
+            " or sqlite:////path"
+        ) from fault
     if parsed.get_backend_name() == "sqlite":
         engine = create_engine(
             parsed,

@@ -12,13 +12,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine
 
+from gateway.faults import OperatorFault
+
 SCRIPTS = Path(__file__).with_name("migrations")
 
 ADVISORY_LOCK = 7_301_984
 """PostgreSQL's lock under which one replica migrates and the others wait."""
 
 
-class StoreError(Exception):
+class StoreError(OperatorFault):
     """The database cannot be used; the message is for the operator."""
 
 
@@ -32,20 +34,18 @@ def upgrade(engine: Engine, snapshots: Path | None = None) -> None:
     Raises:
         StoreError: the schema is newer than this version, or the copy cannot be written.
     """
-    config = Config()
-    config.set_main_option("script_location", str(SCRIPTS))
-    script = ScriptDirectory.from_config(config)
-    head = script.get_current_head()
+    config = _config()
+    head = latest_schema()
     with engine.connect() as connection:
-        current = _current(connection)
+        current = schema(connection)
         if current == head:
             return
-        _refuse_newer(script, current)
+        refuse_newer(current)
         if current is not None and snapshots is not None:
             _snapshot(engine, snapshots, current)
         _begin(connection)
         try:
-            if _current(connection) != head:  # another process may have been faster
+            if schema(connection) != head:  # another process may have been faster
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
             connection.exec_driver_sql("COMMIT")
@@ -54,18 +54,35 @@ def upgrade(engine: Engine, snapshots: Path | None = None) -> None:
             raise
 
 
-def _current(connection: Connection) -> str | None:
+def latest_schema() -> str | None:
+    """The revision of the schema that this version works with."""
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def schema(connection: Connection) -> str | None:
+    """The revision of a database's schema; None where it has none."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _refuse_newer(script: ScriptDirectory, current: str | None) -> None:
+def refuse_newer(current: str | None) -> None:
+    """Make sure that a schema is one that this version can bring up to date.
+
+    Raises:
+        StoreError: it is newer.
+    """
     try:
-        script.get_revision(current or "base")
+        ScriptDirectory.from_config(_config()).get_revision(current or "base")
     except CommandError as unknown:
         raise StoreError(
             f"the database has schema {current}, which this version does not know: it was written by a newer"
             " version. Run that one, or restore the snapshot that was taken before the upgrade"
         ) from unknown
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    return config
 
 
 def _begin(connection: Connection) -> None:

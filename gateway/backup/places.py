@@ -1,0 +1,94 @@
+"""Where what must last stands, by the settings."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy.engine import URL, make_url
+
+from gateway.backup.archive import DATA
+from gateway.faults import OperatorFault
+from gateway.settings import Settings
+
+ARCHIVES = "backups"
+"""The folder of DATA_DIR for archives: no archive holds another."""
+
+REPLACED = "replaced"
+"""The folder of DATA_DIR that a restore moves to what was there before."""
+
+LEFT_OUT = frozenset({ARCHIVES, REPLACED, "instances", "snapshots", "lost+found"})
+"""What of DATA_DIR is in no archive: copies of the same, and the locks of running processes."""
+
+
+class BackupError(OperatorFault):
+    """A backup cannot be made or put back; the message is for the operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The files of a gateway with SQLite.
+
+    Attributes:
+        data: DATA_DIR.
+        database: the SQLite file, in DATA_DIR or where DATABASE_URL says.
+        prices: the operator's own prices, which may be missing.
+    """
+
+    data: Path
+    database: Path
+    prices: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The places that the settings name.
+
+        Raises:
+            BackupError: the database is PostgreSQL, or in memory.
+        """
+        data = settings.data_dir.resolve()
+        database: Path = data / "gateway.db"
+        if settings.database_url is not None:
+            url = make_url(settings.database_url.get_secret_value())
+            if url.get_backend_name() != "sqlite":
+                server = URL.create(
+                    "postgresql", url.username, host=url.host, port=url.port, database=url.database
+                )
+                raise BackupError(
+                    "the database is PostgreSQL, which has tools of its own: pg_dump --format=custom"
+                    f" --file=gateway.dump '{server}' (and pg_restore); docs/backup.md tells the rest"
+                )
+            if not url.database or url.database == ":memory:":
+                raise BackupError("DATABASE_URL names a database in memory: there is nothing to keep")
+            database = Path(url.database).resolve()
+        return cls(data, database, settings.config_dir / "prices.toml")
+
+    @property
+    def database_files(self) -> tuple[Path, Path, Path]:
+        """The database with what SQLite keeps beside it."""
+        return (self.database, self._beside("-wal"), self._beside("-shm"))
+
+    def entries(self) -> list[Path]:
+        """What stands in DATA_DIR, but for the database, hidden names and what no archive has."""
+        if not self.data.is_dir():
+            return []
+        database = {path.name for path in self.database_files} if self.database.parent == self.data else set()
+        return [
+            path
+            for path in sorted(self.data.iterdir())
+            if path.name not in LEFT_OUT | database and not path.name.startswith(".")
+        ]
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """The files of those entries, and what each is called in an archive."""
+        for entry in self.entries():
+            if entry.is_file():
+                yield DATA + entry.name, entry
+            for folder, _, names in os.walk(entry):
+                for path in (Path(folder, name) for name in sorted(names)):
+                    if path.is_file() and not path.name.startswith("."):
+                        yield DATA + path.relative_to(self.data).as_posix(), path
+
+    def _beside(self, suffix: str) -> Path:
+        return self.database.with_name(self.database.name + suffix)

@@ -1,0 +1,65 @@
+"""The command line's `check-config`: what is in force, and whether Anthropic can be reached with it."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from typing import Any
+
+from gateway.cli_output import print_json
+from gateway.settings import Settings, SettingsError, load
+
+
+def add_to(commands: Any) -> None:
+    """Add `check-config` to the commands of the program.
+
+    Args:
+        commands: where the program's commands are listed.
+    """
+    command: ArgumentParser = commands.add_parser(
+        "check-config", help="print the effective settings, or every fault in them"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=run)
+
+
+def run(options: Namespace) -> int:
+    """Print the effective settings with the secrets masked, or all faults; name prices to be looked at."""
+    try:
+        settings = load(env_file=options.env_file)
+        unchecked = _unchecked_prices(settings)
+    except SettingsError as error:
+        if not options.json:
+            raise
+        print_json({"faults": error.faults})
+        return 1
+    values = settings.redacted()
+    if options.json:
+        print_json({"settings": values, "unchecked_prices": unchecked})
+        return 0
+    for name, value in values.items():
+        print(f"{name}={_shown(value)}")
+    if unchecked:
+        models = ", ".join(unchecked)
+        print(f"Nobody has compared these prices with Anthropic's page: {models}.", file=sys.stderr)
+    return 0
+
+
+def _unchecked_prices(settings: Settings) -> list[str]:
+    from gateway.prices import PriceError, PriceTable
+
+    try:
+        return PriceTable.load(settings.config_dir / "prices.toml").unchecked
+    except (PriceError, OSError) as fault:
+        raise SettingsError([f"CONFIG_DIR: {fault}"]) from fault
+
+
+def _shown(value: object) -> str:
+    """Write a setting as it would stand in an env file."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)
