@@ -20,6 +20,9 @@ LABEL org.opencontainers.image.title="anthropic-gateway" \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app
+# The published base comes without bytecode of the standard library: compile what the server imports here, once, and
+# not at each start.
+RUN /opt/venv/bin/python -c "import gateway.server, gateway.healthcheck, sandbox"
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -95,6 +95,7 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()  # what was made for good is not looked through again
         gc.set_threshold(50_000, 20, 100)
+        gc.enable()
 
 
 def limit_unsent(listener: Any) -> None:
@@ -119,6 +120,7 @@ def run(settings: Settings) -> None:
         )
     check_writable(settings)
     configure(settings)
+    gc.disable()  # until the server listens: looking for garbage is a third of a second of the start
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
 
