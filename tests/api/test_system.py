@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__
+from tests import servers
 from tests.conftest import Relay
 from tests.support import gateway as gateways
 from tests.support.client import Client
@@ -163,16 +163,14 @@ def test_metrics_are_well_formed(relay: Relay) -> None:
     got = relay.gateway.call("GET", "/metrics")
 
     assert got.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"
-    promtool = shutil.which("promtool")
-    if promtool is not None:
-        checked = subprocess.run(
-            [promtool, "check", "metrics"], input=got.body, capture_output=True, check=False
-        )
-        assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    checked = subprocess.run(
+        [servers.binary("promtool"), "check", "metrics"], input=got.body, capture_output=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
     names = {
         line.partition("{")[0].partition(" ")[0] for line in got.body.decode().splitlines() if line[0] != "#"
     }
-    assert all(name.startswith(("anthropic_gateway_", "gen_ai_")) for name in names)
+    assert all(name.startswith(("anthropic_gateway_", "gen_ai_", "process_")) for name in names)
 
 
 def test_what_a_message_counts(relay: Relay) -> None:
@@ -283,12 +281,15 @@ def test_unknown_models_are_not_logged_by_name(relay: Relay) -> None:
 
 
 def test_lines_are_written_soon(relay: Relay) -> None:
-    got = relay.gateway.call("GET", "/health/live")
-    begun = time.monotonic()
+    """Within 100 ms; the best of five, as the machine may be busy."""
+    delays = []
+    for _ in range(5):
+        got = relay.gateway.call("GET", "/health/live")
+        begun = time.monotonic()
+        relay.gateway.request_line(got.header("x-request-id"))
+        delays.append(time.monotonic() - begun)
 
-    relay.gateway.request_line(got.header("x-request-id"))
-
-    assert time.monotonic() - begun < 0.3
+    assert min(delays) < 0.2
 
 
 @pytest.mark.parametrize("given", ["abcdefgh", "A-b_c.1234567890", "x" * 128])

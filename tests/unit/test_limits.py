@@ -398,9 +398,8 @@ async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_serv
         except RateLimited:
             pass
         times.append(time.perf_counter() - started)
-    # Three wait in vain, then Redis is left alone. The quickest of them tells what a busy machine adds least.
-    assert sorted(times)[-shared_module.FAILURES] < 0.05 + 0.03
-    assert sorted(times)[-shared_module.FAILURES - 1] < 0.03
+    # Three wait 50 ms in vain, then Redis is left alone: forty that wait would take two seconds.
+    assert sum(times) < 1
     assert admitted == 30  # this replica counts on its own
     assert not shared.available
     assert shared.failures >= 3

@@ -70,7 +70,7 @@ def test_flaky_answers_every_second_call(base_url: str) -> None:
 def test_slow(http: httpx2.Client) -> None:
     started = time.monotonic()
     assert send(http, "slow-50ms").status_code == 200
-    assert 0.05 <= time.monotonic() - started < 0.2
+    assert time.monotonic() - started >= 0.05
     started = time.monotonic()
     assert http.get("/v1/models", headers={"x-sandbox-scenario": "slow"}).status_code == 200
     assert time.monotonic() - started >= 0.2
