@@ -23,10 +23,18 @@ def public_origin(call: Call) -> str:
 
 
 def client_address(call: Call) -> str:
-    """The caller's address; from one of TRUSTED_PROXIES the one that it names in `X-Forwarded-For`."""
+    """The caller's address; from one of TRUSTED_PROXIES the one that it names in `X-Forwarded-For`.
+
+    A proxy that passes on what callers write there must not bring any text into the audit trail.
+    """
     client = call.scope.get("client")
     address: str = client[0] if client else ""
-    return (_last(call, b"x-forwarded-for") if _from_trusted_proxy(call) else "") or address
+    if not _from_trusted_proxy(call):
+        return address
+    try:
+        return str(ip_address(_last(call, b"x-forwarded-for")))
+    except ValueError:
+        return address
 
 
 def _from_trusted_proxy(call: Call) -> bool:

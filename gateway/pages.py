@@ -44,7 +44,6 @@ def load_page(
             b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'%b" % (styles, policy),
         ),
         (b"referrer-policy", b"no-referrer"),
-        (b"x-content-type-options", b"nosniff"),
         (b"x-frame-options", b"DENY"),
         (b"cache-control", b"no-cache"),  # kept, but asked for each time: an upgrade shows at once
     ]

@@ -188,7 +188,7 @@ async def envelope_download(call: Call, target: str) -> StreamResponse:
     await refuse_errors(answer)
     kept = [pair for pair in answer.headers if pair[0] in (b"content-disposition", b"content-length")]
     # Whatever was uploaded, a browser must not run it as a page of ours.
-    headers = [(b"content-type", b"application/octet-stream"), (b"x-content-type-options", b"nosniff"), *kept]
+    headers = [(b"content-type", b"application/octet-stream"), *kept]
     return StreamResponse(call, 200, headers, chunks(answer))
 
 

@@ -98,7 +98,8 @@ def check_target(path: bytes) -> None:
 
     Raises:
         BadRequest: the path does not start with one `/`, has an empty segment, or has a segment that decodes
-            to `.` or `..` (also beside an encoded slash), or to one with a backslash or a control character.
+            to `.` or `..` (also beside an encoded slash, or before a `;`), or to one with a backslash or a
+            control character.
     """
     if not path.startswith(b"/"):
         raise BadRequest("the path must start with /")
@@ -113,5 +114,6 @@ _UNPRINTABLE = re.compile(rb"[\x00-\x1f\x7f\\]")
 def _is_tricky(segment: bytes) -> bool:
     decoded = unquote_to_bytes(segment)
     # An encoded slash stays inside its segment here; a server further on may decode it, then resolve `..`.
-    relative = any(part in (b".", b"..") for part in decoded.split(b"/"))
+    # Some drop what follows a `;` first, a segment's parameter (RFC 3986 §3.3).
+    relative = any(part.partition(b";")[0] in (b".", b"..") for part in decoded.split(b"/"))
     return not decoded or relative or _UNPRINTABLE.search(decoded) is not None

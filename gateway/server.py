@@ -13,12 +13,12 @@ from typing import Any
 
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway import __version__
 from gateway.app import create_app
 from gateway.folders import check_writable
 from gateway.logs import configure
+from gateway.protocol import Http
 from gateway.services import LAST_WORDS_SECONDS, Services
 from gateway.settings import Settings, SettingsError
 
@@ -26,33 +26,6 @@ logger = logging.getLogger("gateway")
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the pools of the usual clients keep idle connections, so that the client closes first."""
-
-MAX_HEAD_BYTES = 65_536
-"""What may come before a request's body, or after it as trailers; one read more may get in."""
-
-
-class Http(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on heads, of which the stock one takes in any amount from anybody."""
-
-    _unbodied_bytes = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Refuse a head that does not end."""
-        self._unbodied_bytes += len(data)
-        super().data_received(data)
-        if self._unbodied_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large.")
-
-    def on_body(self, body: bytes) -> None:
-        """Of the parser: some of the body, which `gateway.body` bounds."""
-        self._unbodied_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Of the parser: the request is whole."""
-        self._unbodied_bytes = 0
-        super().on_message_complete()
-
 
 UNSENT_BYTES = 65_536
 """As much as uvicorn keeps of its own before it waits for a caller to read."""

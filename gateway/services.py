@@ -51,6 +51,11 @@ DATABASE_SECONDS = 2.0
 LAST_WORDS_SECONDS = 2.0
 """What streams get to send their last event when the shutdown grace is over."""
 
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""No answer is taken for a page or a script that does not say so, whatever was uploaded."""
+
+FROM_SANDBOX = (b"x-gateway-upstream", b"sandbox")
+
 ANTHROPIC_URL = "https://api.anthropic.com"
 
 UNLISTED = Operation(
@@ -116,7 +121,7 @@ class Services:
         self.readings = Readings(self)
         self.metrics.registry.register(self.readings)
         self.request_log = RequestLog(settings)
-        self.response_headers: Headers = [(b"x-gateway-upstream", b"sandbox")] if self.sandbox else []
+        self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
         self.calls: set[Call] = set()
         self.draining = False
         self._upstream: Upstream | None = None

@@ -27,7 +27,12 @@ class Record:
         async def send_recorded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
-                message["headers"] = [*message["headers"], *own_headers, *_quota_headers(call)]
+                message["headers"] = [
+                    *message["headers"],
+                    *own_headers,
+                    *_quota_headers(call),
+                    *_cache_headers(call),
+                ]
             elif call.first_byte is None:
                 call.first_byte = call.elapsed
             await send(message)
@@ -47,6 +52,20 @@ class Record:
             if call.disconnected:
                 call.status = 499
             self.services.finish(call)
+
+
+UNSTORED: Headers = [(b"cache-control", b"no-store")]
+
+
+def _cache_headers(call: Call) -> Headers:
+    """What is behind a key is kept by no cache on the way; streams of events say so themselves.
+
+    Caches know by themselves to keep no answer to `Authorization` (RFC 9111 §3.5), but not to `x-api-key`.
+    """
+    operation = call.operation
+    if operation is None or operation.scope is None or (call.streamed and operation.stream == "sse"):
+        return []
+    return UNSTORED
 
 
 def _quota_headers(call: Call) -> Headers:

@@ -64,7 +64,7 @@ def presented_secret(call: Call) -> str | None:
     bearer = None
     for name, value in call.headers:
         if name == b"x-api-key" and value:  # some clients send it empty beside their bearer token
-            return value.decode("latin-1")
+            return value.strip().decode("latin-1")
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             bearer = value[7:].strip().decode("latin-1")
     return bearer

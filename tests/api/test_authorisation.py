@@ -1,4 +1,4 @@
-"""Each operation of both specs × each way of having no right to it: refused in its dialect, and nothing goes up.
+"""Each operation of both specs, asked in each way of having no right to it: refused, and nothing goes up.
 
 Made from the specs, so that a new operation is held to this on the day it is written. What belongs to another
 key is in test_walls_operations.py, which is made from them too; here stands that it leaves none out.
@@ -121,7 +121,7 @@ def ask(gateway: Gateway, operation: Operation, credential: Headers) -> Answer:
 
 
 def check(operation: Operation, got: Answer, status: int, names: tuple[str, str]) -> None:
-    """Whether an answer is the refusal that it has to be: `names` are those of the native dialect, the envelope."""
+    """Whether an answer is the refusal that it has to be; `names` by dialect, native first."""
     assert got.status == status, (operation.id, got.body)
     value = got.json()
     if operation.dialect == "native":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.call import Call
-from gateway.origin import public_origin
+from gateway.origin import client_address, public_origin
 from gateway.services import Services
 
 PROXY = "10.0.0.2"
@@ -30,6 +30,16 @@ def origin(
     trusted: str = "10.0.0.0/8",
     before: Headers | None = None,
 ) -> str:
+    return public_origin(call(headers, client, trusted=trusted, before=before))
+
+
+def call(
+    headers: Headers,
+    client: str | None = PROXY,
+    *,
+    trusted: str = "10.0.0.0/8",
+    before: Headers | None = None,
+) -> Call:
     settings = SimpleNamespace(trusted_proxies=[ip_network(trusted)] if trusted else [])
     scope: dict[str, Any] = {
         "scheme": "http",
@@ -44,7 +54,7 @@ def origin(
         "server": ("192.0.2.1", 8000),
     }
     services: Services = SimpleNamespace(settings=settings)  # type: ignore[assignment]
-    return public_origin(Call(services, scope, receive))
+    return Call(services, scope, receive)
 
 
 async def receive() -> dict[str, Any]:
@@ -101,3 +111,25 @@ async def test_nobody_is_believed_by_default() -> None:
 async def test_no_host_header() -> None:
     """HTTP/1.0 needs none."""
     assert origin({}) == "http://192.0.2.1:8000"
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("198.51.100.7", "198.51.100.7"),
+        ("spoofed, 198.51.100.7", "198.51.100.7"),
+        ("2001:DB8::7", "2001:db8::7"),
+        ("", PROXY),
+        ("unknown", PROXY),
+        ("198.51.100.7, <script>", PROXY),
+        ("x" * 10_000, PROXY),
+    ],
+)
+async def test_who_calls(named: str, expected: str) -> None:
+    """What a trusted proxy names, where that is an address; no other text gets into the audit trail."""
+    assert client_address(call({"x-forwarded-for": named})) == expected
+
+
+async def test_who_calls_is_not_for_callers_to_say() -> None:
+    assert client_address(call({"x-forwarded-for": "198.51.100.7"}, "192.0.2.7")) == "192.0.2.7"
+    assert client_address(call({"x-forwarded-for": "198.51.100.7"}, None)) == ""
