@@ -1,0 +1,85 @@
+// The latest calls, looked for anew every two seconds while they are on the screen.
+
+import { explain, request } from "./api.js";
+import { $, h } from "./dom.js";
+import { clock, count, dollars, duration } from "./format.js";
+
+const EVERY = 2000;
+const SHOWN = 50;
+const STATES = {
+  started: "running",
+  done: "good",
+  failed: "bad",
+  canceled: "quiet",
+  interrupted: "bad",
+};
+
+let timer;
+let paused = false;
+let opened = false;
+
+export function start() {
+  $("pause").addEventListener("click", () => {
+    paused = !paused;
+    $("pause").textContent = paused ? "Resume" : "Pause";
+    $("pause").setAttribute("aria-pressed", String(paused));
+    tell(paused ? "Paused" : "Live", paused ? "paused" : "");
+    if (!paused) look();
+  });
+  document.addEventListener("visibilitychange", () => document.hidden || look());
+}
+
+export function open() {
+  opened = true;
+  look();
+}
+
+export function close() {
+  opened = false;
+  clearTimeout(timer);
+}
+
+async function look() {
+  clearTimeout(timer);
+  if (!opened || paused || document.hidden) return;
+  try {
+    const { calls } = await request("GET", `api/v1/usage/calls?limit=${SHOWN}`);
+    $("calls").tBodies[0].replaceChildren(...calls.map(row));
+    $("calls").hidden = calls.length === 0;
+    $("calls-empty").hidden = calls.length > 0;
+    if (!paused) tell("Live", "");
+  } catch (error) {
+    tell(explain(error), "broken");
+  }
+  clearTimeout(timer);
+  if (opened) timer = setTimeout(look, EVERY);
+}
+
+function tell(text, state) {
+  if ($("live-text").textContent !== text) $("live-text").textContent = text;
+  $("live").dataset.state = state;
+}
+
+function row(call) {
+  const input = call.input_tokens + call.cache_read_input_tokens + call.cache_creation_input_tokens;
+  const cached = call.cache_read_input_tokens ? `${count(call.cache_read_input_tokens)} of them from the cache` : null;
+  const approximately = call.estimated ? "≈ " : "";
+  const took = call.ended_at === null ? Date.now() - Date.parse(call.started_at) : Date.parse(call.ended_at) - Date.parse(call.started_at);
+  return h("tr", {},
+    h("td", { "data-label": "Time" }, h("time", { datetime: call.started_at, title: call.request_id }, clock(call.started_at))),
+    h("td", { "data-label": "Key", class: "strong" }, call.key),
+    h("td", { "data-label": "Model" }, call.model || "–"),
+    h("td", { "data-label": "Operation", class: "muted" }, call.requests > 1 ? `${call.operation} × ${count(call.requests)}` : call.operation),
+    h("td", { "data-label": "Status" }, h("span", { class: `state ${STATES[call.status] ?? "quiet"}` }, state(call))),
+    h("td", { "data-label": "Duration", class: "number" }, duration(Math.max(took, 0))),
+    h("td", { "data-label": "In", class: "number", title: cached }, count(input)),
+    h("td", { "data-label": "Out", class: "number" }, call.ended_at === null ? "…" : count(call.output_tokens)),
+    h("td", { "data-label": "Cost", class: "number", title: `$${call.cost_usd}` }, approximately + dollars(call.cost_usd)),
+  );
+}
+
+function state(call) {
+  if (call.status === "started") return "running";
+  if (call.status === "done") return call.http_status === null ? "done" : String(call.http_status);
+  return call.http_status === null ? call.status : `${call.http_status} ${call.status}`;
+}
