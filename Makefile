@@ -4,7 +4,7 @@ RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements image image-archive container-test clean
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements image image-archive container-test clients clients-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ image-archive: image ## save the image to dist/ as a file that another machine c
 container-test: $(INSTALLED) ## build the image, start it by Compose and test it (needs Docker)
 	$(PYTHON) -m pytest -m container
 
-clean: ## remove .venv, caches and the data of make run
-	rm -rf .venv .cache .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clients: $(INSTALLED) ## generate clients of the envelope in Python, TypeScript and Go (needs npm)
+	@$(PYTHON) -m tools.clients
+
+clients-test: $(INSTALLED) ## generate them anew and let each live through the same story (needs npm)
+	$(PYTHON) -m pytest -m clients
+
+clean: ## remove .venv, caches, clients and the data of make run
+	rm -rf .venv clients .cache .run .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

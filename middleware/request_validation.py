@@ -44,6 +44,8 @@ class _RequestValidation:
         self.enforce = self.owned or services.settings.native_validation == "enforce"
         schemas = services.schemas[operation.dialect]
         self.parameters = Parameters(operation.parameters, schemas, closed=self.owned)
+        # Each may answer with a JSON error; clients made by openapi-generator then ask for nothing else.
+        self.answers = (*operation.response_types, JSON) if operation.response_types else ()
         self.body = BodyReader(operation)
         self.multipart = "multipart/form-data" in operation.request_types
         self.required = bool(services.request_body(operation).get("required"))
@@ -79,7 +81,7 @@ class _RequestValidation:
     def check_accept(self, call: Call) -> None:
         """Raise NotAcceptable unless the caller takes one of the types that the operation answers with."""
         accept = call.header(b"accept")
-        if accept and not accepts(accept, self.operation.response_types):
+        if accept and not accepts(accept, self.answers):
             raise NotAcceptable(f"this operation answers with {' or '.join(self.operation.response_types)}")
 
     def check_native_query(self, call: Call, raw: bytes) -> None:

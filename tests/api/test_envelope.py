@@ -210,6 +210,16 @@ def test_download(gateway: Gateway, upstream: Recorder) -> None:
     assert (got.body, got.header("content-type")) == (b"\x00\xff", "application/octet-stream")
 
 
+def test_generated_clients_ask_for_json_wherever_an_error_may_come(
+    gateway: Gateway, upstream: Recorder
+) -> None:
+    upstream.script(answer(body=b"bytes", kind="application/octet-stream"))
+
+    got = gateway.call("GET", "/api/v1/files/f/content", headers=[("accept", "application/json")])
+
+    assert (got.status, got.body) == (200, b"bytes")
+
+
 SOON = [("retry-after-ms", "1")]
 RETRIED: dict[str, list[Step]] = {
     "408": answer(408, headers=SOON),

@@ -118,11 +118,11 @@ CASES: dict[str, Case] = {
         {"envelope": MESSAGES["envelope"]},
         headers=[JSON, ("accept", "text/html")],
     ),
-    "no JSON for a stream": Case(
+    "no page for a stream": Case(
         406,
         "this operation answers with text/event-stream",
         {"envelope": "/api/v1/messages/stream"},
-        headers=[JSON, ("accept", "application/json")],
+        headers=[JSON, ("accept", "text/html")],
     ),
     "media type": Case(
         415, "content type must be application/json", headers=[("content-type", "text/plain")]
