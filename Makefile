@@ -56,6 +56,13 @@ check: lint types spec fresh ## all checks that need no server
 fuzz: $(INSTALLED) ## attack a running server with generated requests (LONG=1 for many more)
 	$(PYTHON) -m pytest -m fuzz
 
+.PHONY: audit sbom
+audit: $(INSTALLED) ## look the pinned packages up among the known vulnerabilities
+	$(PYTHON) -m tools.audit
+
+sbom: $(INSTALLED) ## write a bill of materials (CycloneDX) to dist/
+	@$(PYTHON) -m tools.sbom
+
 bench: $(INSTALLED) ## measure beside nginx (needs nginx and wrk)
 	$(PYTHON) -m bench
 
