@@ -81,6 +81,7 @@ class BatchCosts:
         self._booked = booked
         self._now = now
         self._due: dict[str, float] = {}
+        self._states: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
         self.open: list[Open] = []
 
@@ -130,6 +131,7 @@ class BatchCosts:
         """Look at each open batch whose time has come."""
         now = self._now()
         self.open = await self._store.read(_open, now - KEPT)
+        self._states = {batch.id: self.state(batch) for batch in self.open}
         self._due = {batch.id: self._due.get(batch.id, batch.since + LOOK_AFTER) for batch in self.open}
         for batch in self.open:
             if self._due[batch.id] > now:
@@ -139,6 +141,10 @@ class BatchCosts:
                 await self._look_at(batch.id, batch.key_id)
             except GatewayError as fault:
                 log.warning("A batch cannot be looked at", extra={"batch": batch.id, "reason": fault.message})
+
+    def state(self, batch: Open) -> str:
+        """How a batch stood when it was last looked at: `in_progress`, `canceling` or `ended`."""
+        return self._states.get(batch.id, "in_progress")
 
     async def _follow(self) -> None:
         while True:
@@ -155,8 +161,10 @@ class BatchCosts:
         if answer.status == 404:
             log.warning("A batch went without being booked", extra={"batch": batch_id})
             await self._book(key_id, batch_id, self._ledger.tally())
-        elif answer.status == 200 and _has_ended(body):
-            await self._read_results(path, batch_id, key_id)
+        elif answer.status == 200 and (state := _state(body)) is not None:
+            self._states[batch_id] = state
+            if state == "ended":
+                await self._read_results(path, batch_id, key_id)
 
     async def _read_results(self, path: str, batch_id: str, key_id: str) -> None:
         answer = await self._ask(f"{path}/results")
@@ -222,9 +230,11 @@ def _parsed(line: bytes) -> Any:
         return None
 
 
-def _has_ended(body: bytes) -> bool:
+def _state(body: bytes) -> str | None:
+    """The `processing_status` of a batch, None where the answer tells none."""
     batch = _parsed(body)
-    return isinstance(batch, dict) and batch.get("processing_status") == "ended"
+    state = batch.get("processing_status") if isinstance(batch, dict) else None
+    return state if isinstance(state, str) else None
 
 
 def _open(connection: Connection, since: float) -> list[Open]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.keys import Key
     from gateway.ledger import Entry
     from gateway.limits import Admission
+    from gateway.metrics.stream_pace import StreamPace
     from gateway.pool import Answer
     from gateway.services import Services
     from gateway.usage import Usage
@@ -56,6 +57,10 @@ class Call:
         status: the status that was sent, in the end 499 when the caller left.
         first_byte: seconds from arrival to the first byte of the answer's body.
         streamed: whether the answer was passed on as it came.
+        asked_at: when upstream was asked, like `started`; None when it was not.
+        answered_at: when its status came.
+        ended_at: when the last byte of its answer came.
+        pace: how evenly the pieces of a message stream came.
         answer: upstream's answer, let go of at the end whatever became of it.
         upstream_status: the status that upstream answered, 0 when it was not asked.
         upstream_request_id: upstream's id of the call.
@@ -93,6 +98,10 @@ class Call:
     status: int = 0
     first_byte: float | None = None
     streamed: bool = False
+    asked_at: float | None = None
+    answered_at: float | None = None
+    ended_at: float | None = None
+    pace: "StreamPace | None" = None
     answer: "Answer | None" = None
     upstream_status: int = 0
     upstream_request_id: str | None = None

@@ -3,6 +3,7 @@
 The native dialect is byte-exact both ways. The envelope splices its own members around upstream's bytes.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +19,7 @@ from gateway.headers import (
     native_headers,
     response_headers,
 )
+from gateway.metrics.stream_pace import StreamPace
 from gateway.pool import Answer
 from gateway.resources import brought_forth_by_result
 from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
@@ -59,6 +61,7 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
         exchange.body = body
     if call.operation is not None and call.operation.metered:
         await call.services.accounting.begin(call)
+    call.asked_at = time.perf_counter()
     try:
         if call.operation is None or call.operation.subject.kind is None:
             return _noted(call, await upstream.send(exchange))
@@ -80,6 +83,7 @@ def _announced_length(call: Call) -> dict[str, str]:
 
 
 def _noted(call: Call, answer: Answer) -> Answer:
+    call.answered_at = time.perf_counter()
     call.answer = answer
     call.upstream_status = answer.status
     call.upstream_request_id = header(answer.headers, b"request-id").decode("latin-1") or None
@@ -93,6 +97,7 @@ Transform = Callable[[Call, bytes, Any], bytes]
 async def native_whole(call: Call, answer: Answer, transform: Transform | None = None) -> Response:
     """A native answer with a JSON body: read it, note its usage, hand on its bytes."""
     body = await read_whole(answer)
+    call.ended_at = time.perf_counter()
     parsed = parse_answer(body)
     note_usage(call, parsed)
     if transform is not None:
@@ -127,7 +132,7 @@ def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
     def end() -> bytes:
         if stream.finished:
             return b""
-        call.services.metrics.stream_aborted("upstream")
+        call.services.metrics.stream_aborted("upstream", _phase(call))
         return failure(BadGateway("upstream ended the stream before its last event"))
 
     headers = [(b"content-type", EVENT_STREAM), *STREAM_HEADERS]
@@ -163,6 +168,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
         BadGateway: it answered with something that is no JSON.
     """
     body = await read_whole(answer)
+    call.ended_at = time.perf_counter()
     parsed = parse_answer(body)
     if answer.status >= 400:
         raise upstream_error(answer, parsed)
@@ -252,8 +258,11 @@ async def _metered(
     call: Call, answer: Answer, meter: sse.StreamMeter, end: Callable[[], bytes] = bytes
 ) -> AsyncIterator[bytes]:
     """What is sent of a message stream; its usage is settled however it ends."""
+    call.pace = StreamPace()
+    tick = call.pace.tick
     try:
         while chunk := await answer.chunk():
+            tick()
             data = meter.feed(chunk)
             if meter.found:
                 ownership.note(call, meter.found)
@@ -265,6 +274,7 @@ async def _metered(
     except APIConnectionError as error:
         raise connection_failure(error) from error
     finally:
+        call.ended_at = time.perf_counter()
         answer.close()
         _settle(call, meter)
 
@@ -278,7 +288,11 @@ def _settle(call: Call, meter: sse.StreamMeter) -> None:
     call.complete = meter.finished and call.stream_error is None
     if not meter.finished:
         side = "client" if call.disconnected else "shutdown" if call.stopped else "upstream"
-        call.services.metrics.stream_aborted(side)
+        call.services.metrics.stream_aborted(side, _phase(call))
+
+
+def _phase(call: Call) -> str:
+    return "before_first_byte" if call.first_byte is None else "mid"
 
 
 def _text(value: Any) -> str | None:

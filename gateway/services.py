@@ -21,11 +21,11 @@ from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger, Tally
 from gateway.logs import RequestLog
 from gateway.metrics import OTHER, Metrics
+from gateway.metrics.scrape import Scrape
 from gateway.opening import open_keys, open_limiter, open_store
 from gateway.origin import client_address
 from gateway.pool import Answer
 from gateway.prices import PriceTable
-from gateway.readings import Readings
 from gateway.reconcile import Reconciliation
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
@@ -118,8 +118,7 @@ class Services:
         if settings.anthropic_admin_key is not None and not self.sandbox:
             self.reconciliation = Reconciliation(self.store, self._ask_as_admin)
         self.metrics = Metrics()
-        self.readings = Readings(self)
-        self.metrics.registry.register(self.readings)
+        self.scrape = Scrape(self)
         self.request_log = RequestLog(settings)
         self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
         self.calls: set[Call] = set()
@@ -143,10 +142,11 @@ class Services:
         await self.batch_costs.start()
         if self.reconciliation is not None:
             await self.reconciliation.start()
-        self.metrics.ready.set(1)
+        await self.scrape.start()
 
     async def close(self) -> None:
         """Close what `start` opened, and write what is waiting."""
+        await self.scrape.close()
         await self.batch_costs.close()
         if self.reconciliation is not None:
             await self.reconciliation.close()
@@ -206,7 +206,7 @@ class Services:
         """Count what the gateway itself refuses; write down what concerns rights and limits."""
         if error.reason is None:
             return
-        self.metrics.rejected(error.reason)
+        self.metrics.rejected(error.reason, None if call.key is None else call.key.name)
         if error.reason in AUDITED_REFUSALS and (call.key is not None or error.status == 401):
             actor = client_address(call) if call.key is None else call.key.id
             self.audit.refuse(actor, call.operation.id if call.operation else "", type(error).__name__)
@@ -260,7 +260,6 @@ class Services:
     async def drain(self, grace: float) -> None:
         """Refuse new work, wait for what runs, and end what has not finished after `grace` seconds."""
         self.draining = True
-        self.metrics.ready.set(0)
         tasks = [call.task for call in self.calls if call.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=grace)

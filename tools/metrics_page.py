@@ -5,10 +5,10 @@ python -m tools.metrics_page [--check]
 
 import argparse
 import sys
+from operator import attrgetter
 from pathlib import Path
 
-from gateway.metrics import PREFIX, Metrics
-from gateway.readings import READINGS
+from gateway.metrics.scrape import DESCRIPTIONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 BEGIN = "<!-- table: python -m tools.metrics_page -->\n"
@@ -29,10 +29,9 @@ def render(page: str) -> str:
 
 
 def _table() -> str:
-    described = Metrics().descriptions | {PREFIX + reading.name: reading for reading in READINGS}
     rows = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |"]
-    for name, metric in sorted(described.items()):
-        shown = f"{name}_total" if metric.kind == "counter" else name
+    for metric in sorted(DESCRIPTIONS, key=attrgetter("name")):
+        shown = f"{metric.name}_total" if metric.kind == "counter" else metric.name
         labels = " ".join(f"`{label}`" for label in metric.labels)
         rows.append(f"| `{shown}` | {metric.kind} | {labels} | {metric.text} |")
     return "\n".join(rows) + "\n"

@@ -78,7 +78,7 @@ def test_while_waiting(relay: Relay, target: str, patience: float) -> None:
 @pytest.mark.parametrize("patience", [0.0, 0.5], ids=["at once", "after a while"])
 def test_while_streaming(relay: Relay, target: str, patience: float) -> None:
     request_id, name = _named()
-    aborts = 'anthropic_gateway_stream_aborts_total{side="client"}'
+    aborts = 'anthropic_gateway_stream_aborts_total{phase="mid",side="client"}'
     before = relay.gateway.metric(aborts)
     text = event(
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x" * 400}}

@@ -145,5 +145,5 @@ def test_metrics_tell_of_them(relay: Relay, app: Client, batch: Batch) -> None:
     app.call("GET", f"/v1/messages/batches/{batch.id}/results")
 
     total(app)
-    sample = f'{cost}{{key="{name}",model="{MODEL}",quality="exact"}}'
+    sample = f'{cost}{{key="{name}",kind="batch",model="{MODEL}",quality="exact"}}'
     assert relay.gateway.metric(sample) == float(COST)

@@ -48,7 +48,7 @@ def envelope(app: Client) -> Answer:
 
 
 def rejections(relay: Relay, reason: str) -> float:
-    return relay.gateway.metric(f'anthropic_gateway_rejections_total{{reason="{reason}"}}')
+    return relay.gateway.metrics("anthropic_gateway_rejections_total", reason=reason)
 
 
 def limit_headers(got: Answer) -> dict[str, str]:

@@ -146,7 +146,7 @@ def test_the_profile_of_another_keys_user(tenants: Tenants, path: str) -> None:
 
 
 def test_a_refusal_is_audited_and_counted(tenants: Tenants) -> None:
-    sample = 'anthropic_gateway_rejections_total{reason="not_found"}'
-    before = tenants.gateway.metric(sample)
+    refusals = "anthropic_gateway_rejections_total"
+    before = tenants.gateway.metrics(refusals, reason="not_found")
     tenants.one.call("GET", "/v1/files/files_two")
-    assert tenants.gateway.metric(sample) == before + 1
+    assert tenants.gateway.metrics(refusals, reason="not_found") == before + 1

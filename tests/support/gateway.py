@@ -58,6 +58,15 @@ class Gateway(Client):
                 return float(value)
         return 0.0
 
+    def metrics(self, name: str, **labels: str) -> float:
+        """The sum of all samples of a metric that have these labels, whatever others they have."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        total = 0.0
+        for line in self.call("GET", "/metrics").body.decode().splitlines():
+            if line.startswith((f"{name}{{", f"{name} ")) and all(label in line for label in wanted):
+                total += float(line.rpartition(" ")[2])
+        return total
+
     def memory(self) -> int:
         """Resident bytes of the process."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
