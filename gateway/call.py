@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.metrics.stream_pace import StreamPace
     from gateway.pool import Answer
     from gateway.services import Services
+    from gateway.tracing.spans import CallTrace
     from gateway.usage import Usage
 
 WATCH_AFTER = 0.1
@@ -74,6 +75,7 @@ class Call:
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
     """
+        trace: its spans, where tracing is on.
 
     services: "Services"
     scope: Scope
@@ -117,6 +119,7 @@ class Call:
     stopped: bool = False
     _watch: asyncio.TimerHandle | None = None
     _watcher: "asyncio.Task[None] | None" = None
+    trace: "CallTrace | None" = None
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()

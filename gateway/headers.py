@@ -13,9 +13,14 @@ PASSED_UP = frozenset(
         b"anthropic-worker-id",
         b"anthropic-workspace-id",
         b"content-type",
+        b"traceparent",
+        b"tracestate",
     }
 )
 """What of a native caller's headers reaches upstream, besides `x-stainless-*`."""
+
+PASSED_UP_BY_ENVELOPE = frozenset({b"anthropic-beta", b"anthropic-version", b"traceparent", b"tracestate"})
+"""What of an envelope caller's headers reaches upstream."""
 
 PASSED_BACK = frozenset(
     {
@@ -78,7 +83,7 @@ def envelope_headers(call: Call, defaults: dict[str, str]) -> dict[str, str]:
     if call.uploading:
         del headers["content-type"]
     for name, value in call.headers:
-        if name in (b"anthropic-version", b"anthropic-beta") or (call.uploading and name == b"content-type"):
+        if name in PASSED_UP_BY_ENVELOPE or (call.uploading and name == b"content-type"):
             _add(headers, name, value)
     headers.setdefault(
         "anthropic-version", SAMPLING_VERSION if call.operation.tag in SAMPLING_TAGS else version

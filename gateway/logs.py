@@ -32,6 +32,8 @@ TALKATIVE = (
     "httpx",
     "httpx2",
     "openapi_spec_validator",
+    "opentelemetry",
+    "urllib3",
 )
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
@@ -158,6 +160,8 @@ class RequestLog:
             and total.cache_write_5m_tokens + total.cache_write_1h_tokens,
             "cost_usd": None if call.cost_nanodollars is None else dollars(call.cost_nanodollars),
         }
+        if call.trace is not None:
+            line["trace_id"] = call.trace.trace_id
         if self._json:
             self._lines.append(json.dumps(line, ensure_ascii=True))
         else:

@@ -59,6 +59,7 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
         exchange.body = aiter(body)
     else:
         exchange.body = body
+    exchange.trace = call.trace
     if call.operation is not None and call.operation.metered:
         await call.services.accounting.begin(call)
     call.asked_at = time.perf_counter()

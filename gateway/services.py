@@ -29,6 +29,7 @@ from gateway.prices import PriceTable
 from gateway.reconcile import Reconciliation
 from gateway.settings import Settings
 from gateway.upkeep import Upkeep
+from gateway.tracing import open_tracing
 from gateway.upstream import Exchange, Upstream
 from gateway.walls import Walls
 from openapi.validation import Schemas
@@ -121,6 +122,7 @@ class Services:
         self.scrape = Scrape(self)
         self.request_log = RequestLog(settings)
         self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
+        self.tracing = open_tracing(settings, self.upstream_url)
         self.calls: set[Call] = set()
         self.draining = False
         self._upstream: Upstream | None = None
@@ -162,6 +164,8 @@ class Services:
         await self.store.close()
         self.request_log.flush()
 
+        if self.tracing is not None:
+            await self.tracing.close()
     async def checks(self) -> dict[str, bool]:
         """Each thing that requests need, and whether it is there."""
         return {"clients": self.initialized, "database": await self._database_answers()}
@@ -223,6 +227,8 @@ class Services:
         self.request_log.write(call, model)
 
     async def _ask_upstream(self, target: str) -> Answer:
+        if call.trace is not None:
+            call.trace.end()
         """Ask upstream something that no caller has asked."""
         assert self._upstream is not None
         return await self._ask(self._upstream, target)

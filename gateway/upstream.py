@@ -29,6 +29,9 @@ from gateway.pool import Answer, Pool, proxy_for
 from gateway.pool_proxied import ProxiedPool
 from gateway.settings import Settings
 
+if TYPE_CHECKING:
+    from gateway.tracing.spans import CallTrace
+
 HOLD_SECONDS = 10.0
 """How long a message stream's first event may hold back the answer's status."""
 
@@ -42,7 +45,7 @@ class Exchange:
 
     `target` is the raw path and query. With `streamed`, ANTHROPIC_TIMEOUT bounds the silence instead of the
     whole call; with `hold`, the status waits for the stream's first event, so that an error there becomes a
-    real status.
+    real status. `trace` makes a span of each attempt.
     """
 
     method: str
@@ -52,6 +55,7 @@ class Exchange:
     retries: int = 0
     streamed: bool = False
     hold: bool = False
+    trace: "CallTrace | None" = None
 
 
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
@@ -170,7 +174,10 @@ class _Attempts(anthropic.Middleware):
         self._upstream = upstream
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
-        return await self._upstream.attempt(_exchange.get(), request.retries_taken)
+        exchange = _exchange.get()
+        if exchange.trace is None:
+            return await self._upstream.attempt(exchange, request.retries_taken)
+        return await exchange.trace.attempt(exchange, request.retries_taken, self._upstream.attempt)
 
 
 async def read_whole(answer: Answer) -> bytes:

@@ -22,6 +22,8 @@ class Record:
             return
         call = Call(self.services, scope, receive)
         scope["call"] = call
+        if self.services.tracing is not None:
+            call.trace = self.services.tracing.begin(call)
         own_headers = [(b"x-request-id", call.request_id.encode()), *self.services.response_headers]
 
         async def send_recorded(message: Message) -> None:
