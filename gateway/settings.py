@@ -243,6 +243,38 @@ class Settings(BaseSettings):
     log_dir: Path | None = Field(
         None, description="Folder for log files. Logs go to stdout alone when unset."
     )
+    otel_sdk_disabled: bool = Field(
+        default=False, description="`true` switches tracing off whatever else is set."
+    )
+    otel_traces_exporter: Literal["otlp", "console", "none"] | None = Field(
+        None,
+        description="`otlp` sends spans to a collector, `console` prints them. None: tracing is off, unless "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` is set.",
+    )
+    otel_exporter_otlp_endpoint: BaseUrl | None = Field(
+        None, description="The collector's address. `http://localhost:4318` when unset."
+    )
+    otel_exporter_otlp_protocol: Literal["http/protobuf"] = Field(
+        "http/protobuf", description="How spans travel: the one way that this gateway knows."
+    )
+    otel_exporter_otlp_headers: Secret | None = Field(
+        None, description="Headers for the collector, such as its key: `name=value,name=value`."
+    )
+    otel_service_name: str = Field("anthropic-gateway", description="What the gateway is called in traces.")
+    otel_resource_attributes: str | None = Field(
+        None, description="More about this gateway in traces: `deployment.environment=home,…`."
+    )
+    otel_traces_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field("parentbased_always_on", description="Which requests are traced.")
+    otel_traces_sampler_arg: float | None = Field(
+        None, ge=0, le=1, description="The share of traces that the two `traceidratio` samplers take."
+    )
     metrics_public: bool = Field(default=False, description="Whether `/metrics` answers without a key.")
     metrics_key: Secret | None = Field(
         None, description="A key that opens `/metrics` and nothing else. A `gateway:admin` key always does."
