@@ -4,7 +4,7 @@ RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types spec bundle docs fresh check fuzz bench requirements image image-archive container-test clients clients-test clean
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz audit sbom bench requirements image image-archive container-test clients clients-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,6 @@ check: lint types spec fresh ## all checks that need no server
 fuzz: $(INSTALLED) ## attack a running server with generated requests (LONG=1 for many more)
 	$(PYTHON) -m pytest -m fuzz
 
-.PHONY: audit sbom
 audit: $(INSTALLED) ## look the pinned packages up among the known vulnerabilities
 	$(PYTHON) -m tools.audit
 
