@@ -72,6 +72,7 @@ class Call:
         complete: the whole message came.
         delta_bytes: content that a stream has passed on.
         usage: what the call is billed for; written, like `cost_nanodollars`, when it is settled.
+        detached: it goes on when its caller hangs up.
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
     """
@@ -115,6 +116,7 @@ class Call:
     delta_bytes: int = 0
     usage: "Usage | None" = None
     cost_nanodollars: int | None = None
+    detached: bool = False
     disconnected: bool = False
     stopped: bool = False
     _watch: asyncio.TimerHandle | None = None
@@ -161,6 +163,8 @@ class Call:
         No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay for a
         timer only.
         """
+        if self.detached:
+            return
         self._watch = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watcher)
 
     def unwatch(self) -> None:

@@ -17,6 +17,7 @@ from gateway.console_page import load_console
 from gateway.content import Content
 from gateway.docs_page import load_docs
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
+from gateway.idempotency import IdempotencyKeys
 from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.ledger import Ledger, Tally
 from gateway.logs import RequestLog
@@ -112,9 +113,9 @@ class Services:
             self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked
         )
         self.content = Content(self.store, settings.data_dir / "results")
-        self.upkeep = Upkeep(
-            settings, self.store, self.ledger, self.audit, {"contents": self.content.expire}
-        )
+        self.idempotency = IdempotencyKeys(self.store, self.content, self.ledger.instance_id)
+        expiring = {"contents": self.content.expire, "idempotency_keys": self.idempotency.expire}
+        self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit, expiring)
         self.reconciliation: Reconciliation | None = None
         if settings.anthropic_admin_key is not None and not self.sandbox:
             self.reconciliation = Reconciliation(self.store, self._ask_as_admin)
@@ -157,6 +158,7 @@ class Services:
                 await upstream.close()
         self._upstream = self._admin_upstream = None
         await self.upkeep.close()
+        await self.idempotency.close()
         await self.keys.close()
         await self.ledger.close()
         await self.limiter.close()

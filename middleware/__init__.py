@@ -8,6 +8,7 @@ Routing             which operation; 404 and 405
 Security            which key, and whether it has the scope; before the body is read
 Limits              requests a minute and calls at a time of the key; before the body is read
 RequestValidation   reads the body once, judges parameters and body
+Idempotency         answers a request that comes again as before; needs the body, comes before all that acts
 Walls               refuses what belongs to another key; once the body is read, which may name it
 ResponseValidation  judges the answer that the handler made, then sends it
 Handlers            the handler function (the application itself, not in this list)
@@ -22,6 +23,7 @@ from gateway.limits import RATE_LIMIT_HEADERS
 from gateway.services import Services
 from middleware.admission import Admission
 from middleware.errors import Errors
+from middleware.idempotency import Idempotency
 from middleware.limits import Limits
 from middleware.record import Record
 from middleware.request_validation import RequestValidation
@@ -30,7 +32,14 @@ from middleware.routing import Routing
 from middleware.security import Security
 from middleware.walls import Walls
 
-EXPOSED_HEADERS = ("X-Request-ID", "Retry-After", "request-id", *RATE_LIMIT_HEADERS)
+EXPOSED_HEADERS = (
+    "X-Request-ID",
+    "Retry-After",
+    "Location",
+    "Idempotency-Replayed",
+    "request-id",
+    *RATE_LIMIT_HEADERS,
+)
 
 
 def chain(services: Services) -> list[Any]:
@@ -53,6 +62,7 @@ def chain(services: Services) -> list[Any]:
         Security,
         Limits,
         RequestValidation,
+        Idempotency,
         Walls,
         ResponseValidation,
     ]

@@ -77,6 +77,11 @@ class Ledger:
         self._pulse: asyncio.Task[None] | None = None
         store.write_now(self._book.recover)
 
+    @property
+    def instance_id(self) -> int:
+        """The number of this process in the table of processes; never used twice."""
+        return self._instance.id
+
     async def start(self) -> None:
         """Begin to give signs of life and to close the calls of processes that died."""
         self._pulse = asyncio.create_task(self._beat(), name="ledger-pulse")
