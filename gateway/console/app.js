@@ -24,6 +24,7 @@ function show() {
     if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  scrollTo(0, 0);
   document.title = `${name[0].toUpperCase()}${name.slice(1)} – Anthropic Gateway`;
   VIEWS[name].open();
 }
@@ -63,7 +64,7 @@ async function signIn(event) {
     session.key = key;
     field.value = "";
     enter(own);
-    $("main").focus();
+    $("main").focus({ preventScroll: true });
   } catch (error) {
     const unknown = error instanceof ApiError && error.status === 401;
     askForKey(unknown ? "The gateway does not know this key." : explain(error));

@@ -17,6 +17,8 @@ const STATES = {
 let timer;
 let paused = false;
 let opened = false;
+/** The rows on the screen and what they were made from, by call. */
+let rows = new Map();
 
 export function start() {
   $("pause").addEventListener("click", () => {
@@ -44,7 +46,7 @@ async function look() {
   if (!opened || paused || document.hidden) return;
   try {
     const { calls } = await request("GET", `api/v1/usage/calls?limit=${SHOWN}`);
-    $("calls").tBodies[0].replaceChildren(...calls.map(row));
+    update(calls);
     $("calls").hidden = calls.length === 0;
     $("calls-empty").hidden = calls.length > 0;
     if (!paused) tell("Live", "");
@@ -53,6 +55,27 @@ async function look() {
   }
   clearTimeout(timer);
   if (opened) timer = setTimeout(look, EVERY);
+}
+
+/** Show the calls and leave the rows alone that say the same: whoever reads or marks one is not disturbed. */
+function update(calls) {
+  const body = $("calls").tBodies[0];
+  const former = rows;
+  rows = new Map();
+  let next = body.firstChild;
+  for (const call of calls) {
+    const text = JSON.stringify(call);
+    const id = `${call.request_id} ${call.model} ${call.started_at}`; // a batch has a row for each of its models
+    const known = former.get(id);
+    const same = known?.text === text && call.ended_at !== null;
+    const entry = same ? known : { text, element: row(call) };
+    if (known?.element === next) next = next.nextSibling;
+    if (known && !same) known.element.remove();
+    if (entry.element.nextSibling !== next || !same) body.insertBefore(entry.element, next);
+    rows.set(id, entry);
+    former.delete(id);
+  }
+  for (const { element } of former.values()) element.remove();
 }
 
 function tell(text, state) {

@@ -37,13 +37,12 @@ function python({ temperature, ...request }) {
 function typescript({ temperature, ...request }) {
   const body = temperature === undefined ? request : { ...request, temperature };
   const options = temperature === undefined ? "" : ', {\n  headers: { "anthropic-version": "2023-06-01" },\n}';
-  const cast = temperature === undefined ? "" : " as Anthropic.MessageStreamParams";
   return [
     'import Anthropic from "@anthropic-ai/sdk";',
     "",
     `const client = new Anthropic({ baseURL: "${base()}", apiKey: process.env.GATEWAY_KEY });`,
     "",
-    `const stream = client.messages.stream(${unquoted(JSON.stringify(body, null, 2))}${cast}${options});`,
+    `const stream = client.messages.stream(${unquoted(JSON.stringify(body, null, 2))}${options});`,
     'stream.on("text", (text) => process.stdout.write(text));',
     "await stream.finalMessage();",
   ].join("\n");

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
+from tests.browser.history import busy_gateway
+from tests.support.gateway import Gateway
+
 ARGUMENTS = (
     "--no-sandbox",  # it will not run as root with one
     "--disable-gpu",
@@ -56,6 +59,13 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway with a month behind it."""
+    with busy_gateway(tmp_path_factory.mktemp("busy")) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""The console for everybody: by keyboard, on a phone, in the dark, with little sight, by ear."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Watched
+from tests.browser.console import VIEWS, ask, open_view, sign_in
+from tests.support.gateway import Gateway
+
+pytestmark = pytest.mark.browser
+
+AUDIT = Path(__file__).with_name("audit.js").read_text()
+
+
+@pytest.fixture
+def page(busy: Gateway, watched: Watched) -> Page:
+    return sign_in(watched, busy)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_names_structure_and_contrast(
+    busy: Gateway, watched: Watched, scheme: Literal["light", "dark"]
+) -> None:
+    page = watched.page
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    faults: dict[str, list[str]] = {}
+
+    page.goto(f"{busy.url}/")
+    page.get_by_role("button", name="Sign in").click()
+    faults["sign in"] = page.evaluate(AUDIT)
+    sign_in(watched, busy)
+    ask(page, "Hello")
+    for view in VIEWS:
+        open_view(page, view)
+        faults[view] = page.evaluate(AUDIT)
+    for button in ("New key", "Edit study", "Revoke study", "Rotate study"):
+        page.get_by_role("button", name=button).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        faults[button] = page.evaluate(AUDIT)
+        page.keyboard.press("Escape")
+
+    assert [fault for found in faults.values() for fault in found] == []
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 19, 21)"
+    assert dark == (scheme == "dark")
+
+
+def test_the_audit_finds_what_is_wrong(busy: Gateway, watched: Watched) -> None:
+    page = sign_in(watched, busy)
+    page.evaluate(
+        """() => {
+          document.querySelector("label[for=system]").remove();
+          document.getElementById("code-title").id = "model";
+          document.querySelector(".hint").style.color = "#aaaaaa";
+          document.getElementById("message").style.borderColor = "#dddddd";
+        }"""
+    )
+
+    faults = "\n".join(page.evaluate(AUDIT))
+
+    for fault in ("no name: <textarea id=system", "id twice: model", "leads nowhere: code-title"):
+        assert fault in faults
+    assert re.search(r"contrast 1\.\d\d of the edge: <textarea id=message", faults)
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_no_width_needs_sideways_scrolling(busy: Gateway, watched: Watched, width: int) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": width, "height": 700})
+    page.goto(f"{busy.url}/")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    sign_in(watched, busy)
+    ask(page, "A" * 200)
+    for view in VIEWS:
+        open_view(page, view)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, view
+    page.get_by_role("button", name="New key").click()
+    box = page.locator("#key-dialog").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= width
+    assert page.locator("#key-dialog").evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
+def test_everything_can_be_reached_by_keys_and_seen_when_it_is(page: Page) -> None:
+    ask(page, "Hello")
+    reached = set()
+    page.locator("#skip").focus()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+              const it = document.activeElement, style = getComputedStyle(it);
+              return [it.id || it.textContent.trim(), style.outlineStyle, it.checkVisibility()];
+            }"""
+        )
+        if focused[0] in reached or page.evaluate("document.activeElement === document.body"):
+            break
+        reached.add(focused[0])
+        assert focused[1:] == ["solid", True], focused[0]
+
+    assert {
+        "Requests",
+        "Usage",
+        "Keys",
+        "sign-out",
+        "message",
+        "send",
+        "model",
+        "system",
+        "max-tokens",
+    } <= reached
+    assert {"temperature", "tab-curl", "copy-code"} <= reached
+    page.locator("#tab-curl").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("tab", name="Python")).to_be_focused()
+    expect(page.get_by_role("tab", name="Python")).to_have_attribute("aria-selected", "true")
+    page.locator("#skip").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    expect(page.locator("#playground")).to_be_visible()
