@@ -28,8 +28,7 @@ from gateway.origin import client_address
 from gateway.pool import Answer
 from gateway.prices import PriceTable
 from gateway.reconcile import Reconciliation
-from gateway.settings import Settings
-from gateway.upkeep import Upkeep
+from gateway.settings import ANTHROPIC_URL, Settings
 from gateway.tracing import open_tracing
 from gateway.upstream import Exchange, Upstream
 from gateway.walls import Walls
@@ -58,7 +57,7 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 FROM_SANDBOX = (b"x-gateway-upstream", b"sandbox")
 
-ANTHROPIC_URL = "https://api.anthropic.com"
+"""What streams get to send their last event when the shutdown grace is over."""
 
 UNLISTED = Operation(
     id="unlisted",

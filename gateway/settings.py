@@ -30,6 +30,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from gateway.faults import OperatorFault
 
+ANTHROPIC_URL = "https://api.anthropic.com"
+"""Where Anthropic's API is, unless `ANTHROPIC_BASE_URL` says otherwise."""
+
 
 class SettingsError(OperatorFault):
     """The settings cannot be used.
