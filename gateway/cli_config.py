@@ -2,10 +2,14 @@
 
 import sys
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli_output import print_json
-from gateway.settings import Settings, SettingsError, load
+from gateway.settings import ANTHROPIC_URL, Settings, SettingsError, load
+
+if TYPE_CHECKING:
+    from gateway.upstream_check import Verdict
 
 
 def add_to(commands: Any) -> None:
@@ -18,6 +22,11 @@ def add_to(commands: Any) -> None:
         "check-config", help="print the effective settings, or every fault in them"
     )
     command.add_argument("--json", action="store_true", help="print JSON")
+    command.add_argument(
+        "--upstream",
+        action="store_true",
+        help="also ask Anthropic for its models, which costs nothing: does DNS, proxy, TLS or the key fail?",
+    )
     command.set_defaults(run=run)
 
 
@@ -32,15 +41,30 @@ def run(options: Namespace) -> int:
         print_json({"faults": error.faults})
         return 1
     values = settings.redacted()
+    verdict = _check_upstream(settings) if options.upstream else None
+    failed = verdict is not None and not verdict.ok
     if options.json:
-        print_json({"settings": values, "unchecked_prices": unchecked})
-        return 0
+        upstream = {} if verdict is None else {"upstream": asdict(verdict)}
+        print_json({"settings": values, "unchecked_prices": unchecked, **upstream})
+        return int(failed)
     for name, value in values.items():
         print(f"{name}={_shown(value)}")
     if unchecked:
         models = ", ".join(unchecked)
         print(f"Nobody has compared these prices with Anthropic's page: {models}.", file=sys.stderr)
-    return 0
+    if verdict is not None:
+        print(verdict.message, file=sys.stderr if failed else sys.stdout)
+    return int(failed)
+
+
+def _check_upstream(settings: Settings) -> "Verdict":
+    from gateway.upstream_check import Verdict, check_upstream
+
+    key = settings.anthropic_api_key
+    if settings.upstream == "sandbox" or key is None:
+        message = "UPSTREAM=sandbox: calls go to the embedded sandbox, and Anthropic is not asked."
+        return Verdict(ok=True, step=None, message=message, address="sandbox", proxy=None)
+    return check_upstream(settings.anthropic_base_url or ANTHROPIC_URL, key.get_secret_value())
 
 
 def _unchecked_prices(settings: Settings) -> list[str]:
