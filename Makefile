@@ -44,12 +44,14 @@ docs: $(INSTALLED) ## write the generated parts of the docs
 	$(PYTHON) -m tools.settings_page
 	$(PYTHON) -m tools.metrics_page
 	$(PYTHON) -m tools.coverage_page
+	$(PYTHON) -m tools.reliability_page
 
 fresh: $(INSTALLED) ## check that everything generated is up to date
 	$(PYTHON) -m tools.bundle --check
 	$(PYTHON) -m tools.settings_page --check
 	$(PYTHON) -m tools.metrics_page --check
 	$(PYTHON) -m tools.coverage_page --check
+	$(PYTHON) -m tools.reliability_page --check
 
 check: lint types spec fresh ## all checks that need no server
 

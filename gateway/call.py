@@ -147,8 +147,10 @@ class Call:
 
     @property
     def upstream_may_bill(self) -> bool:
-        """Whether upstream had the request and may have worked on it, although no answer came."""
-        return self.upstream_status == 0 and (self.disconnected or self.stopped or self.status == 504)
+        """Whether upstream may have worked on the request, although it told no usage."""
+        if self.upstream_status:
+            return self.upstream_status < 300
+        return self.disconnected or self.stopped or self.status == 504
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a request header (name in lower case)."""

@@ -120,7 +120,7 @@ class Pool:
         if isinstance(body, bytes) and len(body) > LARGE_BODY:
             body = _pieces(body)
         kept = self._take_idle()
-        connection = kept or await self._connect()
+        connection = kept or await self._connect(total or silence)
         try:
             return await connection.exchange(
                 head, body, length=length, bodyless=method == "HEAD", total=total, silence=silence
@@ -128,7 +128,7 @@ class Pool:
         except ConnectionDied:
             if kept is None or method not in SAFE or body is not None:
                 raise
-        connection = await self._connect()  # other kept ones may be as dead
+        connection = await self._connect(total or silence)  # other kept ones may be as dead
         return await connection.exchange(
             head, body, length=length, bodyless=method == "HEAD", total=total, silence=silence
         )
@@ -154,12 +154,12 @@ class Pool:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, longest: float) -> Connection:
         if self._closing.is_set():
             raise ConnectionBroken("the gateway is stopping")
         connection = Connection(self._loop, self._buffer, self._open.add, self._release, self._lost)
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(min(CONNECT_SECONDS, longest)):
                 addresses = await self._loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 sock = await aiohappyeyeballs.start_connection(
                     addresses, happy_eyeballs_delay=NEXT_ADDRESS_SECONDS

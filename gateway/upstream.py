@@ -139,14 +139,19 @@ class Upstream:
 
     async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
         """One attempt; what may be tried again is raised as the SDK's own error while tries are left."""
-        answer: Answer = await self._pool.send(
-            exchange.method,
-            exchange.target,
-            exchange.headers,
-            exchange.body,
-            total=None if exchange.streamed else self._timeout,
-            silence=self._timeout,
-        )
+        try:
+            answer: Answer = await self._pool.send(
+                exchange.method,
+                exchange.target,
+                exchange.headers,
+                exchange.body,
+                total=None if exchange.streamed else self._timeout,
+                silence=self._timeout,
+            )
+        except APIConnectionError as error:
+            if retries_taken < exchange.retries:
+                self._metrics.retried("timeout" if isinstance(error, APITimeoutError) else "connection")
+            raise
         if (
             exchange.hold
             and answer.status == 200

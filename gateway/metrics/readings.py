@@ -1,5 +1,6 @@
 """Metrics that are read where their values live, at each scrape, instead of being counted along the way."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -42,6 +43,7 @@ CONFIG = _own(
 PRICING = _own("gauge", "pricing_info", "The price table in use; always 1.", "version", across="local")
 READY = _own("gauge", "ready", "Whether the gateway takes new work.", across="min")
 INFLIGHT = _own("gauge", "inflight_requests", "Requests that are being served.")
+TASKS = _own("gauge", "tasks", "Tasks of the event loop: flat, while the load is.")
 QUEUE_DEPTH = _own("gauge", "queue_depth", "Calls that stand in line for a place of their key.")
 STORAGE_UP = _own(
     "gauge", "limits_storage_up", "Whether Redis answers; without Redis no sample.", across="min"
@@ -101,7 +103,7 @@ STARTED = Description(
 """The last four have the names that Prometheus' own client libraries give them."""
 
 READINGS = (
-    BUILD, CONFIG, PRICING, READY, INFLIGHT, QUEUE_DEPTH, STORAGE_UP, STORAGE_FAILURES,
+    BUILD, CONFIG, PRICING, READY, INFLIGHT, TASKS, QUEUE_DEPTH, STORAGE_UP, STORAGE_FAILURES,
     DB_WRITES, DB_FAILURES, DB_QUEUE, DB_SIZE, DB_ROWS, DISK_SIZE, DISK_FREE, AUDIT_RECORDS, AUDIT_FAILURES,
     BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESERVED, BATCHES, OLDEST_BATCH, DRIFT, RECONCILED,
     MEMORY, CPU, FILES, STARTED, *upstream_limits.DESCRIPTIONS,
@@ -124,9 +126,11 @@ class Readings:
     def __init__(self, services: "Services") -> None:
         self._services = services
         self._balances: dict[tuple[str, str], tuple[int, int]] = {}
+        self._tasks = 0
 
     async def refresh(self) -> None:
         """Read what only the database knows. Without it the other metrics are shown all the same."""
+        self._tasks = len(asyncio.all_tasks())
         try:
             self._balances = await self._services.store.read(_balances)
         except Exception:
@@ -156,6 +160,7 @@ class Readings:
             PRICING: {(services.prices.version,): 1},
             READY: {(): int(services.initialized and not services.draining)},
             INFLIGHT: {(): len(services.calls)},
+            TASKS: {(): self._tasks},
             QUEUE_DEPTH: {(): services.limiter.queued},
             DB_WRITES: {(): [writer.commits, writer.commit_seconds]},
             DB_FAILURES: {(): writer.failures},

@@ -126,39 +126,50 @@ class Certificates:
     authority: Path
     server: Path
     key: Path
+    openssl: str
 
     def server_context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.server, self.key)
-        return context
+        return _context(self.server, self.key)
+
+    def faulty_context(
+        self, host: str = "localhost", days: int = 2, *, vouched: bool = True
+    ) -> ssl.SSLContext:
+        """That of another certificate: for another host, expired (days below 0), or without the authority."""
+        name = f"{host}-{days}-{vouched}"
+        certificate, key = self.authority.with_name(f"{name}.pem"), self.authority.with_name(f"{name}.key")
+        self.issue(certificate, key, host, days, vouched=vouched)
+        return _context(certificate, key)
+
+    def issue(self, certificate: Path, key: Path, host: str, days: int, *, vouched: bool) -> None:
+        """Make a certificate for a host."""
+        request = certificate.with_suffix(".csr")
+        names = ["-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=critical,CA:FALSE"]
+        _request(self.openssl, f"/CN={host}", ["-out", request, "-keyout", key, *names])
+        authority = ["-CA", self.authority, "-CAkey", self.authority.with_suffix(".key")]
+        signed_by = authority if vouched else ["-signkey", key]
+        asked = ["x509", "-req", "-in", request, "-copy_extensions", "copyall", "-days", str(days)]
+        _run(self.openssl, [*asked, *signed_by, "-out", certificate])
 
 
 def make_certificates(folder: Path, openssl: str) -> Certificates:
     """Make them with the openssl program."""
-    authority, server, key = folder / "ca.pem", folder / "server.pem", folder / "server.key"
-    new = [
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    ca = [*new, "-subj", "/CN=Test authority", "-keyout", folder / "ca.key", "-out", authority]
-    subprocess.run([openssl, *ca], check=True, capture_output=True)
-    issued = [
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost",
-        "-keyout",
-        key,
-        "-out",
-        server,
-    ]
-    issued += ["-CA", authority, "-CAkey", folder / "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
-    subprocess.run([openssl, *new, *issued], check=True, capture_output=True)
-    return Certificates(authority, server, key)
+    made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "server.key", openssl)
+    key = folder / "ca.key"
+    _request(openssl, "/CN=Test authority", ["-x509", "-days", "2", "-out", made.authority, "-keyout", key])
+    made.issue(made.server, made.key, "localhost", 2, vouched=True)
+    return made
+
+
+def _request(openssl: str, subject: str, arguments: Sequence[str | Path]) -> None:
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    _run(openssl, ["req", "-new", *curve, "-subj", subject, *arguments])
+
+
+def _run(openssl: str, arguments: Sequence[str | Path]) -> None:
+    subprocess.run([openssl, *arguments], check=True, capture_output=True)
+
+
+def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return context

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import socket
+import ssl
+import struct
 import threading
 import time
 from collections import deque
@@ -34,8 +37,13 @@ class Close:
     """A step that closes the connection where the answer stands."""
 
 
+class Reset:
+    """A step that resets the connection: the other side reads an error, not an end."""
+
+
 CLOSE = Close()
-Step = bytes | float | Gate | Close
+RESET = Reset()
+Step = bytes | float | Gate | Close | Reset
 """Bytes are sent, a number is seconds to wait."""
 
 
@@ -101,9 +109,13 @@ class Recorder:
 
     `requests` are those that came since the last `reset`, `connections` counts what was opened since. Answers
     come from `script` first, then from `reply`.
+
+    Args:
+        tls: speak TLS, as `localhost`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.requests: list[Received] = []
         self.connections = 0
         self._scripts: deque[Sequence[Step]] = deque()
@@ -129,7 +141,12 @@ class Recorder:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self.tls else f"http://127.0.0.1:{self.port}"
+
+    @property
+    def open_connections(self) -> int:
+        """Connections that are open now."""
+        return len(self._connections)
 
     def reset(self) -> None:
         """Forget requests and scripts."""
@@ -164,6 +181,11 @@ class Recorder:
         finally:
             self._run(self._listen())
 
+    def serve_with(self, tls: ssl.SSLContext | None) -> None:
+        """From now on speak TLS in another way, or not at all, on the same port."""
+        with self.refusing():
+            self.tls = tls
+
     def _run(self, work: Awaitable[None]) -> None:
         async def run() -> None:
             await work
@@ -171,7 +193,7 @@ class Recorder:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(DEADLINE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
@@ -260,13 +282,20 @@ class _Connection:
                 request.sent += len(step)
             elif isinstance(step, Gate):
                 await step.passed()
-            elif isinstance(step, Close):
+            elif isinstance(step, Close | Reset):
                 request.note(finished=True)
+                if isinstance(step, Reset):
+                    self._reset()
                 return False
             else:
                 await asyncio.sleep(step)
         request.note(finished=True)
         return True
+
+    def _reset(self) -> None:
+        sock = self._writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
 
     async def _more(self) -> bool:
         reading = self._reading or asyncio.ensure_future(self._reader.read(READ_SIZE))
