@@ -36,6 +36,7 @@ types: $(INSTALLED) ## check the types
 
 spec: $(INSTALLED) ## lint both specs
 	$(PYTHON) -m tools.lint_spec
+	$(PYTHON) -m tools.spec_linters
 
 bundle: $(INSTALLED) ## join the specs' files into openapi/dist
 	$(PYTHON) -m tools.bundle
