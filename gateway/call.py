@@ -5,9 +5,10 @@ and the ledger are made from it when the last byte is out.
 """
 
 import asyncio
+import os
 import re
-import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,20 @@ if TYPE_CHECKING:
     from gateway.services import Services
     from gateway.tracing.spans import CallTrace
     from gateway.usage import Usage
-
-WATCH_AFTER = 0.1
-"""Seconds after which a request that is still running begins to be watched for a caller that hangs up."""
+    from gateway.watch import Watched
 
 _SAFE_ID = re.compile(rb"[A-Za-z0-9_.\-]{8,128}")
+
+
+def _request_ids() -> Iterator[str]:
+    """Random ids without end; the system is asked for many at once, as each time other threads may run."""
+    while True:
+        digits = os.urandom(12 * 256).hex()
+        for start in range(0, len(digits), 24):
+            yield f"req_{digits[start : start + 24]}"
+
+
+_new_id = _request_ids().__next__
 
 
 @dataclass(slots=True, eq=False)
@@ -75,8 +85,8 @@ class Call:
         detached: it goes on when its caller hangs up.
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
-    """
         trace: its spans, where tracing is on.
+    """
 
     services: "Services"
     scope: Scope
@@ -119,9 +129,8 @@ class Call:
     detached: bool = False
     disconnected: bool = False
     stopped: bool = False
-    _watch: asyncio.TimerHandle | None = None
-    _watcher: "asyncio.Task[None] | None" = None
     trace: "CallTrace | None" = None
+    _watched: "Watched | None" = None
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
@@ -132,7 +141,7 @@ class Call:
         self.headers = self.scope["headers"]
         given = self.header(b"x-request-id")
         plain = given is not None and _SAFE_ID.fullmatch(given)
-        self.request_id = plain.string.decode() if plain else f"req_{secrets.token_hex(12)}"
+        self.request_id = plain.string.decode() if plain else _new_id()
 
     @property
     def elapsed(self) -> float:
@@ -160,36 +169,18 @@ class Call:
         return None
 
     def watch(self) -> None:
-        """From now on cancel the running task when the caller hangs up; the body must have been read.
-
-        No stock ASGI set-up notices a caller that leaves while an answer is awaited. Quick calls pay for a
-        timer only.
-        """
-        if self.detached:
-            return
-        self._watch = asyncio.get_running_loop().call_later(WATCH_AFTER, self._start_watcher)
+        """From now on cancel the running task when the caller hangs up; the body must have been read."""
+        if not self.detached:
+            self._watched = self.services.watch.add(self)
 
     def unwatch(self) -> None:
         """Stop watching: the answer is out."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-        if self._watcher is not None:
-            self._watcher.cancel()
-            self._watcher = None
+        if self._watched is not None:
+            self._watched.end()
+            self._watched = None
 
     def stop(self) -> None:
         """Cancel the running task because the gateway shuts down; a stream says so in its last event."""
         self.stopped = True
-        if self.task is not None:
-            self.task.cancel()
-
-    def _start_watcher(self) -> None:
-        self._watcher = asyncio.get_running_loop().create_task(self._await_disconnect())
-
-    async def _await_disconnect(self) -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            continue
-        self.disconnected = True
         if self.task is not None:
             self.task.cancel()

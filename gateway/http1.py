@@ -170,6 +170,7 @@ class Connection(asyncio.BufferedProtocol):
         self._sending = False
         self._room: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline: float | None = None
         self._silence: float | None = None
         self._last = 0.0
 
@@ -280,6 +281,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._answer is not None:
             self.abort(self._broken())
+        self._clear_timer()
         self._transport = None
         self._lost(self)
 
@@ -340,7 +342,7 @@ class Connection(asyncio.BufferedProtocol):
         answer.finish()
         if reusable and not self._sending and not transport.get_write_buffer_size() and self.usable:
             self._answer = None
-            self._clear_timer()
+            self._deadline = None
             self.resume()
             self._released(self)
         else:
@@ -382,17 +384,26 @@ class Connection(asyncio.BufferedProtocol):
         self.abort(ConnectionBroken("the body broke off"))
 
     def _start_timer(self, total: float | None, silence: float) -> None:
+        """Give an exchange its time. A timer that an earlier one left does, if it rings soon enough."""
         self._silence = silence if total is None else None
         self._last = self._loop.time()
-        self._timer = self._loop.call_later(silence if total is None else total, self._tick)
+        self._deadline = self._last + (silence if total is None else total)
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
 
     def _tick(self) -> None:
-        """The time is over, or some of it was not silent."""
-        left = 0.0
+        """The time is over, or some of it was not silent, or the exchange that it was for is."""
+        self._timer = None
+        if self._deadline is None:
+            return
+        now = self._loop.time()
         if self._silence is not None:
-            left = self._silence if self._paused else self._last + self._silence - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._tick)
+            self._deadline = (now if self._paused else self._last) + self._silence
+        if self._deadline > now:
+            self._timer = self._loop.call_at(self._deadline, self._tick)
         else:
             self.abort(APITimeoutError(REQUEST))
 

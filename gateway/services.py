@@ -30,8 +30,10 @@ from gateway.prices import PriceTable
 from gateway.reconcile import Reconciliation
 from gateway.settings import ANTHROPIC_URL, Settings
 from gateway.tracing import open_tracing
+from gateway.upkeep import Upkeep
 from gateway.upstream import Exchange, Upstream
 from gateway.walls import Walls
+from gateway.watch import Watch
 from openapi.validation import Schemas
 
 logger = logging.getLogger("gateway")
@@ -121,9 +123,10 @@ class Services:
         self.metrics = Metrics()
         self.scrape = Scrape(self)
         self.request_log = RequestLog(settings)
-        self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
         self.tracing = open_tracing(settings, self.upstream_url)
+        self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
         self.calls: set[Call] = set()
+        self.watch = Watch()
         self.draining = False
         self._upstream: Upstream | None = None
         self._admin_upstream: Upstream | None = None
@@ -163,10 +166,10 @@ class Services:
         await self.limiter.close()
         await self.audit.close()
         await self.store.close()
-        self.request_log.flush()
-
         if self.tracing is not None:
             await self.tracing.close()
+        self.request_log.flush()
+
     async def checks(self) -> dict[str, bool]:
         """Each thing that requests need, and whether it is there."""
         return {"clients": self.initialized, "database": await self._database_answers()}
@@ -226,10 +229,10 @@ class Services:
         model = self.model_label(call.model)
         self.metrics.record(call, model)
         self.request_log.write(call, model)
-
-    async def _ask_upstream(self, target: str) -> Answer:
         if call.trace is not None:
             call.trace.end()
+
+    async def _ask_upstream(self, target: str) -> Answer:
         """Ask upstream something that no caller has asked."""
         assert self._upstream is not None
         return await self._ask(self._upstream, target)

@@ -130,10 +130,14 @@ class Upstream:
         return answer
 
     def _options(self, retries: int) -> FinalRequestOptions:
-        """The SDK's options of a call; it copies them, so one object a number of retries is enough."""
+        """The SDK's options of a call; it copies them, so one object a number of retries is enough.
+
+        The method is not the exchange's: for all but GET the SDK would prepare a body, and make up a key for
+        retries, that nobody reads.
+        """
         options = self._options_by_retries.get(retries)
         if options is None:
-            options = FinalRequestOptions.construct(method="post", url="/", max_retries=retries)
+            options = FinalRequestOptions.construct(method="get", url="/", max_retries=retries)
             self._options_by_retries[retries] = options
         return options
 

@@ -36,10 +36,12 @@ class Limits:
     @property
     def unlimited(self) -> bool:
         """Whether nothing needs to be counted."""
-        return self == _UNLIMITED
-
-
-_UNLIMITED = Limits()
+        return (
+            self.requests_per_minute is None
+            and self.input_tokens_per_minute is None
+            and self.output_tokens_per_minute is None
+            and self.concurrency is None
+        )
 
 
 @dataclass(frozen=True, slots=True)

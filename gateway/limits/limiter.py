@@ -156,8 +156,8 @@ class Limiter:
         """
         key = admission.key
         if key.limits.requests_per_minute is not None:
-            name = f"requests/{key.id}"
-            await self._count(admission, [("requests", Demand(name, key.limits.requests_per_minute, 1))])
+            demand = Demand(f"requests/{key.id}", key.limits.requests_per_minute, 1)
+            await self._count(admission, [("requests", demand)])
         if key.limits.concurrency is not None:
             await self._enter(admission, key.limits.concurrency)
 
@@ -235,20 +235,17 @@ class Limiter:
                 answers = await self.shared.take([demand for _, demand in demands])
             except SharedUnavailableError:
                 admission.alone = True  # it has waited once and does not wait again
-        if answers is None:
-            answers = [self._local.take(demand) for _, demand in demands]
-        admission.counted += [
-            (kind, demand, window) for (kind, demand), (_, window) in zip(demands, answers, strict=True)
-        ]
-        refusing = [
-            (kind, demand, window)
-            for (kind, demand), (taken, window) in zip(demands, answers, strict=True)
-            if not taken
-        ]
+        refusing, taken = [], []
+        for position, (kind, demand) in enumerate(demands):
+            fits, window = self._local.take(demand) if answers is None else answers[position]
+            admission.counted.append((kind, demand, window))
+            if fits:
+                taken.append(demand)
+            else:
+                refusing.append((kind, demand, window))
         if refusing:
-            for (_, demand), (taken, _) in zip(demands, answers, strict=True):
-                if taken:
-                    self._add(demand.name, -demand.amount)
+            for demand in taken:
+                self._add(demand.name, -demand.amount)
             raise _refusal(refusing)
 
     async def _enter(self, admission: Admission, limit: int) -> None:

@@ -22,25 +22,30 @@ class LocalCounters:
         Returns:
             Whether it was counted, and the window after that.
         """
-        counts = self._advance(demand.name)
-        window = Window(counts.previous, counts.current, counts.ends - self._now())
-        if not window.fits(demand):
-            return False, window
-        counts.current += demand.amount
-        return True, Window(window.previous, counts.current, window.left)
+        name, limit, amount = demand
+        now = self._now()
+        counts = self._windows.get(name)
+        if counts is None or now >= counts.ends:
+            counts = self._advance(name, now)
+        current = counts.current + amount
+        window = Window(counts.previous, current, counts.ends - now)
+        if window.used + (not amount) > limit:
+            return False, Window(counts.previous, counts.current, window.left)
+        counts.current = current
+        return True, window
 
     def add(self, name: str, amount: int) -> None:
         """Count an amount whether it fits or not; a negative one gives back."""
-        self._advance(name).current += amount
+        self._advance(name, self._now()).current += amount
 
     def look(self, name: str) -> Window:
         """The window as it stands."""
-        counts = self._advance(name)
-        return Window(counts.previous, counts.current, counts.ends - self._now())
-
-    def _advance(self, name: str) -> "_Counts":
-        """The counts of a name, in the window of this moment."""
         now = self._now()
+        counts = self._advance(name, now)
+        return Window(counts.previous, counts.current, counts.ends - now)
+
+    def _advance(self, name: str, now: float) -> "_Counts":
+        """The counts of a name, in the window of this moment."""
         counts = self._windows.get(name)
         if counts is None:
             counts = self._windows[name] = _Counts(now + SECONDS)

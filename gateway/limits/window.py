@@ -41,7 +41,7 @@ class Window(NamedTuple):
     @property
     def used(self) -> int:
         """What counts now: the running window, and of the former one what still lies within a minute."""
-        return math.floor(self.previous * self.left / SECONDS) + self.current
+        return (int(self.previous * self.left / SECONDS) if self.previous else 0) + self.current
 
     def fits(self, demand: Demand) -> bool:
         """Whether there is room for what a call asks."""

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -91,8 +91,10 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
-        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
+        self._calls: SimpleQueue[None] = SimpleQueue()
+        self._awaited: deque[Operation] = deque()
         self._posted: deque[Operation] = deque()
+        self._calling: asyncio.AbstractEventLoop | None = None
         self._armed = False
         self._closing = False
         self._session: Session | None = None
@@ -107,17 +109,26 @@ class Writer:
     @property
     def queued(self) -> int:
         """Operations that wait to be written."""
-        return self._queue.qsize() + len(self._posted)
+        return len(self._awaited) + len(self._posted)
 
     def submit(self, batch: Batch, item: Any, waiter: Waiter) -> None:
         """Queue an item for the next commit; the waiter gets its result.
 
+        To wake the thread costs more than most of a request: the event loop does it once a turn, for all that
+        is queued in that turn.
+
         Raises:
             ServiceUnavailable: too much is waiting, or the store is closed.
         """
-        if self._closing or self._queue.qsize() >= LONGEST_QUEUE:
+        if self._closing or len(self._awaited) >= LONGEST_QUEUE:
             raise ServiceUnavailable("the database cannot keep up; try again", retry_after=1)
-        self._queue.put(Operation(batch, item, waiter))
+        self._awaited.append(Operation(batch, item, waiter))
+        loop = waiter.get_loop() if isinstance(waiter, asyncio.Future) else None
+        if loop is None:
+            self._calls.put(None)
+        elif self._calling is not loop:
+            self._calling = loop
+            loop.call_soon(self._call)
 
     def post(self, batch: Batch, item: Any, waiter: Waiter = None) -> None:
         """Queue an item that is in no hurry: it goes with the next commit, or after LINGER alone."""
@@ -135,12 +146,16 @@ class Writer:
     def close(self) -> None:
         """Write all that waits, then end the thread."""
         self._closing = True
-        self._queue.put(None)
+        self._calls.put(None)
         self._thread.join()
+
+    def _call(self) -> None:
+        self._calling = None
+        self._calls.put(None)
 
     def _wake(self) -> None:
         self._armed = False
-        self._queue.put(None)
+        self._calls.put(None)
 
     def _run(self) -> None:
         while not (self._closing and not self.queued):
@@ -158,18 +173,14 @@ class Writer:
         A posted write may concern the row of a waited-for one (a call that ends while its start is queued),
         never the other way round.
         """
-        group: list[Operation] = []
-        operation = self._queue.get()
-        try:
-            while True:
-                if operation is not None:
-                    group.append(operation)
-                if len(group) >= LARGEST_GROUP:
-                    break
-                operation = self._queue.get_nowait()
-        except Empty:
-            pass
-        group.extend(self._posted.popleft() for _ in range(len(self._posted)))
+        self._calls.get()
+        posted = len(self._posted)  # looked at first: what those may concern was submitted before them
+        awaited = len(self._awaited)
+        group = [self._awaited.popleft() for _ in range(min(awaited, LARGEST_GROUP))]
+        if awaited > LARGEST_GROUP:
+            self._calls.put(None)
+        else:
+            group += [self._posted.popleft() for _ in range(posted)]
         return group
 
     def _write(self, group: list[Operation]) -> None:
@@ -246,7 +257,7 @@ class Writer:
             self.failures += len(self._posted)
             self._posted.clear()
         elif kept:
-            timer = threading.Timer(RETRY_AFTER, self._queue.put, (None,))
+            timer = threading.Timer(RETRY_AFTER, self._calls.put, (None,))
             timer.daemon = True
             timer.start()
 
