@@ -98,6 +98,7 @@ def call(status: int = 200, **members: Any) -> Call:
         "key": SimpleNamespace(name="kit\nchen"),
         "usage": None,
         "cost_nanodollars": None,
+        "trace": None,
     }
     return cast(Call, SimpleNamespace(**{**known, **members}))
 
