@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from gateway.backup.archive import DATABASE, MANIFEST
 from gateway.keys import KeyRing
 from gateway.ledger.instances import Instance
 from gateway.settings import NAMES
-from gateway.store import Store
+from gateway.store import Store, migrate
 
 ADMIN_KEY = "sk-gw-the-admin-key-of-this-test-0123456789"
 RESULT = b"the answer that somebody asked to keep"
@@ -353,23 +354,23 @@ def test_a_spoilt_archive_is_refused_and_touches_nothing(
     assert not list(site.data.glob(".*-*"))
 
 
-def test_an_older_schema_is_restored_as_it_is_and_migrated_by_the_next_start(
-    archive: Path, elsewhere: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The schema that comes next, which so far is only known here."""
+@pytest.fixture
+def next_version(tmp_path: Path) -> Path:
+    """The migrations of a version to come, with one more than there are."""
     scripts = tmp_path / "migrations"
-    scripts.mkdir()
-    shipped = Path(str(sys.modules["gateway.store.migrate"].SCRIPTS))
-    for path in [shipped / "env.py", *sorted((shipped / "versions").glob("*.py"))]:
-        target = scripts / path.relative_to(shipped)
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(path.read_bytes())
-    last = max((shipped / "versions").glob("*.py")).name.partition("_")[0]
+    shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    last = max((scripts / "versions").glob("*.py")).name.partition("_")[0]
     (scripts / "versions" / "9998_next.py").write_text(
         f"from alembic import op\nrevision = '9998'\ndown_revision = '{last}'\n"
         "def upgrade(): op.execute('CREATE TABLE next (id INTEGER)')\n"
     )
-    monkeypatch.setattr("gateway.store.migrate.SCRIPTS", scripts)
+    return scripts
+
+
+def test_an_older_schema_is_restored_as_it_is_and_migrated_by_the_next_start(
+    archive: Path, elsewhere: Site, next_version: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "SCRIPTS", next_version)
 
     assert elsewhere.run("verify", archive) == 0
     assert elsewhere.run("restore", archive) == 0
@@ -378,6 +379,39 @@ def test_an_older_schema_is_restored_as_it_is_and_migrated_by_the_next_start(
     assert elsewhere.run("keys", "list") == 0
     assert any("CREATE TABLE next" in line for line in elsewhere.dump())
     assert elsewhere.run("verify") == 0
+
+
+def test_an_upgrade_and_both_ways_back(
+    site: Site,
+    archive: Path,
+    next_version: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What docs/upgrade.md says, in its order."""
+    before = site.dump()
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(migrate, "SCRIPTS", next_version)
+        assert site.run("keys", "create", "garden") == 0
+    capsys.readouterr()
+
+    assert site.run("keys", "list") == 1
+    assert "written by a newer version" in capsys.readouterr().err
+
+    assert site.run("restore", archive, "--force") == 0
+    assert site.run("keys", "list") == 0
+    assert site.dump() == before
+
+    with monkeypatch.context() as upgraded:
+        upgraded.setattr(migrate, "SCRIPTS", next_version)
+        assert site.run("keys", "create", "garden") == 0
+    assert site.run("keys", "list") == 1
+    snapshot = max((site.data / "snapshots").glob("gateway-0*.db"))
+    for name in ("gateway.db-wal", "gateway.db-shm"):
+        (site.data / name).unlink(missing_ok=True)
+    shutil.copyfile(snapshot, site.data / "gateway.db")
+    assert site.run("keys", "list") == 0
+    assert site.dump() == before
 
 
 def test_verify_tells_what_it_looked_at(
