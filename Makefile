@@ -4,7 +4,7 @@ RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types spec bundle docs fresh check fuzz audit sbom bench requirements image image-archive container-test clients clients-test clean
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz audit sbom screenshots bench requirements image image-archive container-test clients clients-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ audit: $(INSTALLED) ## look the pinned packages up among the known vulnerabiliti
 
 sbom: $(INSTALLED) ## write a bill of materials (CycloneDX) to dist/
 	@$(PYTHON) -m tools.sbom
+
+screenshots: $(INSTALLED) ## take the pictures of the docs anew (needs Chromium)
+	SCREENSHOTS=docs/images $(PYTHON) -m pytest tests/browser/test_screenshots.py
 
 bench: $(INSTALLED) ## measure beside nginx (needs nginx and wrk)
 	$(PYTHON) -m bench

@@ -1,7 +1,8 @@
 """Serve with the sandbox as upstream and print a key and a call to try: what `make run` starts.
 
 It keeps its data and its key in .run/, apart from a real installation, and looks neither at `.env` nor at the
-caller's settings, `HOST`, `PORT`, `LOG_LEVEL` and `LOG_FORMAT` excepted.
+caller's settings, `HOST`, `PORT`, `CORS_ORIGINS`, `LOG_LEVEL` and `LOG_FORMAT` excepted. Pages that are served from
+port 8080 of this machine may call it, so that the README's can be tried.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from gateway.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 READY_SECONDS = 60.0
+ORIGINS = "http://127.0.0.1:8080,http://localhost:8080"
 MESSAGE = {
     "model": "claude-sonnet-4-20250514",
     "max_tokens": 1024,
@@ -95,6 +97,7 @@ def _environment(state: Path, host: str, port: int, key: str) -> dict[str, str]:
         "GATEWAY_ADMIN_KEY": key,
         "HOST": host,
         "PORT": str(port),
+        "CORS_ORIGINS": os.environ.get("CORS_ORIGINS") or ORIGINS,
     }
 
 
@@ -120,7 +123,8 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> bool:
 def _introduce(url: str, key: str) -> None:
     body = json.dumps(MESSAGE, separators=(",", ":"))
     print(
-        f"\nReady at {url} - answers come from the sandbox. Documentation: {url}/docs\nKey: {key}\n\n"
+        f"\nReady at {url} - answers come from the sandbox. Console: {url}/ Documentation: {url}/docs\n"
+        f"Key: {key}\n\n"
         f"curl -sS {url}/api/v1/messages/create"
         f" -H 'x-api-key: {key}' -H 'content-type: application/json' -d '{body}'\n",
         flush=True,

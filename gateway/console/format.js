@@ -12,13 +12,13 @@ export const count = (number) => WHOLE.format(number);
 /** 1.2K */
 export const short = (number) => (number < 10_000 ? WHOLE.format(number) : SHORT.format(number));
 
-/** Dollars with as many digits as say something: $12.30, $0.042, $0.000258. */
+/** Dollars with as many digits as say something: $12.30, $0.042, $0.00026. */
 export function dollars(amount) {
   const value = Number(amount);
   if (value === 0) return "$0";
   const size = Math.abs(value);
   const digits = size >= 1 ? 2 : Math.min(9, 1 - Math.floor(Math.log10(size)));
-  const text = value.toLocaleString("en", { minimumFractionDigits: size >= 0.1 ? 2 : 0, maximumFractionDigits: digits });
+  const text = value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return text.startsWith("-") ? `-$${text.slice(1)}` : `$${text}`;
 }
 

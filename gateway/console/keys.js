@@ -60,7 +60,7 @@ function row(key) {
   return h("tr", { class: gone ? "gone" : null },
     h("th", { scope: "row", "data-label": "Name" }, h("span", { class: "name" }, key.name), gone && h("span", { class: "tag" }, "revoked")),
     h("td", { "data-label": "Scopes" }, h("span", { class: "tags" }, key.scopes.map((scope) => h("span", { class: "tag" }, scope)))),
-    h("td", { "data-label": "Models", class: "mono" }, key.models.length ? key.models.map((model) => h("span", { class: "line" }, model)) : "none"),
+    h("td", { "data-label": "Models" }, models(key.models)),
     h("td", { "data-label": "Limits" }, lines(limits(key.limits))),
     h("td", { "data-label": "Budget" }, lines(budget(key.budget))),
     h("td", { "data-label": "Expires" }, expiry(key)),
@@ -73,6 +73,12 @@ function row(key) {
 }
 
 const lines = (texts) => (texts.length ? texts.map((text) => h("span", { class: "line" }, text)) : h("span", { class: "muted" }, "unlimited"));
+
+function models(patterns) {
+  if (patterns.includes("*")) return h("span", { class: "muted" }, "all");
+  if (!patterns.length) return h("span", { class: "muted" }, "none");
+  return patterns.map((pattern) => h("span", { class: "line mono" }, pattern));
+}
 
 function limits(of) {
   return [
