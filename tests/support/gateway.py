@@ -113,6 +113,12 @@ def running(
         process.wait()
 
 
+def elsewhere() -> Client | None:
+    """A gateway that runs already, by GATEWAY_URL and GATEWAY_KEY, the key of an admin; None without them."""
+    url = os.environ.get("GATEWAY_URL")
+    return Client(url, os.environ["GATEWAY_KEY"]) if url else None
+
+
 def make_key(data: Path, name: str, scopes: Sequence[str]) -> str:
     """Make a key in the database of a gateway, running or not; it takes it up within a second."""
     data.mkdir(parents=True, exist_ok=True)
