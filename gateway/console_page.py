@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from gateway.pages import Asset, load_page
+from gateway.pages import Asset, is_asset, load_page
 
 TRUSTED_TYPES = b"; require-trusted-types-for 'script'; trusted-types 'none'"
 """No text may become markup or code: the browser refuses `innerHTML` and its like."""
@@ -10,6 +10,6 @@ TRUSTED_TYPES = b"; require-trusted-types-for 'script'; trusted-types 'none'"
 
 def load_console() -> dict[str, Asset]:
     """All files of the page, by name."""
-    own = files("gateway") / "console"
-    found = {file.name: file.read_bytes() for file in own.iterdir() if file.is_file()}
+    own = (file for file in (files("gateway") / "console").iterdir() if is_asset(file.name))
+    found = {file.name: file.read_bytes() for file in own}
     return load_page(found, policy=TRUSTED_TYPES)

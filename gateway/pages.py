@@ -50,6 +50,11 @@ def load_page(
     return {name: _asset(name, body, headers) for name, body in files.items()}
 
 
+def is_asset(name: str) -> bool:
+    """Whether a file is part of a page, by its suffix: an editor may leave others beside it."""
+    return PurePath(name).suffix in MEDIA_TYPES
+
+
 def serve(call: Call, page: Mapping[str, Asset], name: str) -> Response:
     """One file of a page; 304 for a caller that has it (RFC 9110 §13.1.2).
 
