@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import pytest
 from gateway import cli, upstream_check
 from gateway.settings import VARIABLES
 from gateway.upstream_check import check_upstream
-from tests.servers import binary
+from tests.support.certificate import self_signed
 
 KEY = "sk-ant-canary-of-the-upstream-key"
 MODELS = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{"data":[]}'
@@ -83,20 +82,7 @@ def status(code: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for localhost that nobody has signed but itself, and its key, in one file."""
-    folder = tmp_path_factory.mktemp("certificate")
-    subprocess.run(
-        [
-            binary("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-            "-nodes", "-keyout", folder / "key", "-out", folder / "cert", "-days", "2",
-            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-        ],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
-    path = folder / "both.pem"
-    path.write_bytes((folder / "cert").read_bytes() + (folder / "key").read_bytes())
-    return path
+    return self_signed(tmp_path_factory.mktemp("certificate"), "localhost")
 
 
 def secured(certificate: Path, serve: Serve) -> Serve:
