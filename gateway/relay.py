@@ -165,6 +165,16 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
         transform: changes the body's bytes before they are wrapped.
 
     Raises:
+        UpstreamError, BadGateway: as `whole_json`.
+    """
+    body, parsed = await whole_json(call, answer)
+    return envelope(call, transform(call, body, parsed) if transform else body, parsed)
+
+
+async def whole_json(call: Call, answer: Answer) -> tuple[bytes, Any]:
+    """The JSON body of an answer, its bytes and what they say; its usage is noted.
+
+    Raises:
         UpstreamError: upstream answered with an error.
         BadGateway: it answered with something that is no JSON.
     """
@@ -176,7 +186,7 @@ async def envelope_whole(call: Call, answer: Answer, transform: Transform | None
     if parsed is None:
         raise BadGateway("upstream answered with something that is not JSON")
     note_usage(call, parsed)
-    return envelope(call, transform(call, body, parsed) if transform else body, parsed)
+    return body, parsed
 
 
 async def refuse_errors(answer: Answer) -> None:

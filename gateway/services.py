@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 import openapi
 from gateway.accounting import Accounting
+from gateway.async_messages import AsyncMessages
 from gateway.audit import Audit
 from gateway.batch_costs import BatchCosts
 from gateway.call import Call
@@ -115,7 +116,12 @@ class Services:
         )
         self.content = Content(self.store, settings.data_dir / "results")
         self.idempotency = IdempotencyKeys(self.store, self.content, self.ledger.instance_id)
-        expiring = {"contents": self.content.expire, "idempotency_keys": self.idempotency.expire}
+        self.async_messages = AsyncMessages(self)
+        expiring = {
+            "contents": self.content.expire,
+            "idempotency_keys": self.idempotency.expire,
+            "async_messages": self.async_messages.expire,
+        }
         self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit, expiring)
         self.reconciliation: Reconciliation | None = None
         if settings.anthropic_admin_key is not None and not self.sandbox:
@@ -145,6 +151,7 @@ class Services:
             secret = admin.get_secret_value() if admin else "sandbox"
             self._admin_upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
         await self.batch_costs.start()
+        await self.async_messages.start()
         if self.reconciliation is not None:
             await self.reconciliation.start()
         await self.scrape.start()
@@ -152,6 +159,7 @@ class Services:
     async def close(self) -> None:
         """Close what `start` opened, and write what is waiting."""
         await self.scrape.close()
+        await self.async_messages.close()
         await self.batch_costs.close()
         if self.reconciliation is not None:
             await self.reconciliation.close()

@@ -225,6 +225,16 @@ class Settings(BaseSettings):
         description="Days that the ledger keeps a row for each call. The sums by day stay for good.",
     )
     audit_retention_days: Days = Field(400, description="Days that the audit trail is kept.")
+    async_message_retention_days: Days = Field(
+        7, description="Days that an asynchronous message and its answer are kept after it has ended."
+    )
+    async_message_concurrency: Limit = Field(
+        32,
+        description="Asynchronous messages that a process runs at a time, of all keys together.",
+    )
+    async_message_queue: Limit = Field(
+        1000, description="Asynchronous messages of one key that may wait; more are refused with 429."
+    )
     snapshot_retention_days: Days = Field(
         90,
         description="Days that upgrades' copies of the database are kept; the latest one stays.",

@@ -13,7 +13,15 @@ from gateway.audit import Audit
 from gateway.ledger import Ledger
 from gateway.settings import Settings
 from gateway.store import Store
-from gateway.store.tables import audit, calls, contents, idempotency_keys, owners, usage_daily
+from gateway.store.tables import (
+    async_messages,
+    audit,
+    calls,
+    contents,
+    idempotency_keys,
+    owners,
+    usage_daily,
+)
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +29,7 @@ INTERVAL = 3600.0
 """Seconds between rounds."""
 
 DAY = 86_400.0
-MEASURED = (calls, usage_daily, audit, owners, contents, idempotency_keys)
+MEASURED = (calls, usage_daily, audit, owners, contents, idempotency_keys, async_messages)
 
 Expire = Callable[[], Awaitable[int]]
 """Deletes what is past its own end; says how much that was."""

@@ -133,6 +133,21 @@ class KeyRing:
             raise NotFound(f"the key {key.name} is revoked")
         return key
 
+    def usable(self, key_id: str) -> Key:
+        """The key of a caller who is not there any more, for work that it left to be done.
+
+        Raises:
+            AuthenticationFailed: it was revoked, or has expired.
+        """
+        if key_id == ADMIN_ID:
+            return self._admin
+        key = self._by_id.get(key_id)
+        if key is None or key.revoked_at is not None:
+            raise AuthenticationFailed("the key was revoked")
+        if key.expires_at is not None and key.expires_at <= self._milliseconds():
+            raise AuthenticationFailed("the key has expired")
+        return key
+
     def name(self, key_id: str) -> str:
         """A key's name for reports; the id itself should the key be unknown."""
         if key_id == ADMIN_ID:

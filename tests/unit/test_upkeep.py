@@ -77,6 +77,7 @@ async def test_each_goes_at_its_age_and_the_sums_stay(parts: Parts) -> None:
         "owners": 0,
         "contents": 0,
         "idempotency_keys": 0,
+        "async_messages": 0,
     }
     assert await usage_report(parts.store, str) == before
     parts.clock.now += 21 * DAY
