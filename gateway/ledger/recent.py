@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from gateway import rfc3339
 from gateway.prices import dollars
@@ -53,12 +53,13 @@ async def recent_calls(
 
 
 def _read(connection: Connection, limit: int, key_id: str | None) -> list[Any]:
-    latest = select(*_SHOWN, calls.c.id).order_by(calls.c.id.desc())
-    if key_id is None:
-        return list(connection.execute(latest.limit(limit)))
-    among = latest.limit(LOOKED_AT).subquery()
-    own = select(among).where(among.c.key_id == key_id).order_by(among.c.id.desc()).limit(limit)
-    return list(connection.execute(own))
+    latest = select(*_SHOWN).order_by(calls.c.id.desc()).limit(limit)
+    if key_id is not None:
+        oldest = select(calls.c.id).order_by(calls.c.id.desc()).offset(LOOKED_AT - 1).limit(1)
+        latest = latest.where(
+            calls.c.key_id == key_id, calls.c.id >= func.coalesce(oldest.scalar_subquery(), 0)
+        )
+    return list(connection.execute(latest))
 
 
 def _show(row: Any, key: str) -> dict[str, Any]:
