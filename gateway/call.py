@@ -83,6 +83,7 @@ class Call:
         delta_bytes: content that a stream has passed on.
         usage: what the call is billed for; written, like `cost_nanodollars`, when it is settled.
         detached: it goes on when its caller hangs up.
+        in_line: it waits for one of its key's places; nothing of its body has been read.
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
         trace: its spans, where tracing is on.
@@ -127,6 +128,7 @@ class Call:
     usage: "Usage | None" = None
     cost_nanodollars: int | None = None
     detached: bool = False
+    in_line: bool = False
     disconnected: bool = False
     stopped: bool = False
     trace: "CallTrace | None" = None
@@ -178,6 +180,12 @@ class Call:
         if self._watched is not None:
             self._watched.end()
             self._watched = None
+
+    def left_line(self) -> None:
+        """The caller hung up: where the call waits for a place, it leaves the line at once."""
+        if self.in_line and self.task is not None:
+            self.disconnected = True
+            self.task.cancel()
 
     def stop(self) -> None:
         """Cancel the running task because the gateway shuts down; a stream says so in its last event."""

@@ -10,15 +10,18 @@
     ├── PermissionDenied        403  permission_error
     ├── NotFound                404  not_found_error
     │   └── ThreadNotFound           with details.error_code thread_not_found
+    ├── RequestTimeout          408  invalid_request_error
     ├── Conflict                409  conflict_error
     ├── ContentTooLarge         413  request_too_large
     ├── UnprocessableEntity     422  invalid_request_error
     ├── RateLimited             429  rate_limit_error
+    ├── HeadTooLarge            431  invalid_request_error
     ├── CallerGone              499  (log only)
     ├── InternalError           500  api_error
     ├── UpstreamError           any  what Anthropic answered, told in the envelope
     ├── BadGateway              502  api_error
     ├── ServiceUnavailable      503  api_error
+    │   └── Overloaded          503  api_error
     └── GatewayTimeout          504  timeout_error
 
 `error_type` of the envelope is the SDK's exception class for the status; `error.type` of the native dialect
@@ -192,6 +195,13 @@ class ThreadNotFound(NotFound):
     error_code = "thread_not_found"
 
 
+class RequestTimeout(GatewayError):
+    """The caller stood still while it sent its request, or took its answer (RFC 9110 §15.5.9)."""
+
+    status = 408
+    reason = "slow"
+
+
 class Conflict(GatewayError):
     """The resource's state, or a name that is taken, forbids it."""
 
@@ -211,6 +221,13 @@ class UnprocessableEntity(GatewayError):
 
     status = 422
     reason = "invalid"
+
+
+class HeadTooLarge(GatewayError):
+    """The head of the request does not end (RFC 6585 §5)."""
+
+    status = 431
+    reason = "size"
 
 
 class RateLimited(GatewayError):
@@ -275,6 +292,12 @@ class ServiceUnavailable(GatewayError):
 
     def __init__(self, message: str, *, retry_after: int = 5) -> None:
         super().__init__(message, headers=[(b"retry-after", b"%d" % max(1, retry_after))])
+
+
+class Overloaded(ServiceUnavailable):
+    """As many requests are under way as may be at a time."""
+
+    reason = "overload"
 
 
 class GatewayTimeout(GatewayError):

@@ -1,33 +1,95 @@
 """HTTP/1.1 as uvicorn speaks it, with what it leaves open to anybody closed."""
 
+import asyncio
 import re
+import secrets
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from gateway.call import Call
+from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, dialect_of, render
 
 MAX_HEAD_BYTES = 65_536
 """What may come before a request's body, or after it as trailers; one read more may get in."""
+
+HEAD_SECONDS = 30.0
+"""How long the head of a request may take from its first byte: of who sends it nothing is known yet."""
+
+Standing = Literal["idle", "head", "body", "answer"]
 
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
 
 
 class Http(HttpToolsProtocol):
-    """uvicorn's protocol with heads bounded, trailers left out and upgrades ignored."""
+    """uvicorn's protocol with heads and patience bounded, trailers left out, upgrades ignored, refusals told
+    in the dialect of the path, and callers noticed who leave while they wait in line.
 
+    Args:
+        patience: seconds that a caller may stand still while it sends a request or takes its answer.
+        refused: told of each refusal.
+        arguments: uvicorn's own, likewise `named`.
+    """
+
+    url = b""
     _unbodied_bytes = 0
     _in_body = False
+    _reads = 0
+    _requests = 0
+    _running: RequestResponseCycle | None = None
+    _last: tuple[Standing, int, int] | None = None
+    _since = 0.0
+
+    def __init__(
+        self, *arguments: Any, patience: float, refused: Callable[[GatewayError], None], **named: Any
+    ) -> None:
+        super().__init__(*arguments, **named)
+        self._patience = patience
+        self._refused = refused
 
     def data_received(self, data: bytes) -> None:
         """Refuse a head that does not end."""
+        self._reads += 1
         self._unbodied_bytes += len(data)
         if not self._in_body and b"pgrade:" in data:
             data = _without_upgrade(data)
         super().data_received(data)
         if self._unbodied_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response("The head of the request is too large.")
+            self.refuse(HeadTooLarge("the head of the request is too large"))
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's refusal of what is no HTTP."""
+        self.refuse(BadRequest("the request is not valid HTTP"))
+
+    def refuse(self, error: GatewayError) -> None:
+        """Answer what never became a request, in the dialect of its path as far as that came, and close.
+
+        In the middle of another answer nothing can be said: there the connection is cut.
+        """
+        self._refused(error)
+        if self.pipeline or (self._running and self._running.response_started and not self._idle):
+            self.transport.abort()
+            return
+        dialect, request_id = dialect_of(self.url), f"req_{secrets.token_hex(12)}"
+        body = render(error, dialect, request_id)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"x-request-id", request_id.encode()),
+            *([(b"request-id", request_id.encode())] if dialect == "native" else []),
+            *error.headers,
+        ]
+        lines = [b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers]]
+        self.transport.write(STATUS_LINE[error.status] + b"".join(lines) + b"\r\n" + body)
+        self.transport.close()
 
     def on_headers_complete(self) -> None:
         """Of the parser: the head is whole, and the request's task made."""
         self._in_body = True
+        self._requests += 1
         super().on_headers_complete()
         # What the parser still finds are trailers: the stock class would add them to the headers that are
         # being acted upon, past a proxy that has looked at those alone (RFC 9110 §6.5.1).
@@ -43,6 +105,84 @@ class Http(HttpToolsProtocol):
         self._unbodied_bytes = 0
         self._in_body = False
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller has left: the running request is told, although others came behind it."""
+        super().connection_lost(exc)
+        running = self._running
+        if running is not None and not running.response_complete:
+            running.disconnected = True
+            running.message_event.set()
+            call: Call | None = running.scope.get("call")  # type: ignore[assignment]
+            if call is not None:
+                call.left_line()
+        self.pipeline.clear()
+
+    def look(self, now: float) -> None:
+        """Let go of a caller that has stood still for too long; called every now and then.
+
+        Args:
+            now: the loop's time.
+        """
+        standing = self._standing()
+        if standing is None:
+            self._last = None
+            return
+        # A head counts from its first byte on: one that comes a byte a second holds a connection as well.
+        moved = self._requests if standing == "head" else self._reads
+        state = (standing, moved, self.transport.get_write_buffer_size())
+        if state != self._last:
+            self._last, self._since = state, now
+        elif now - self._since >= self._limit(standing):
+            self._give_up(standing)
+
+    @property
+    def _idle(self) -> bool:
+        return self._running is None or self._running.response_complete
+
+    def _standing(self) -> Standing | None:
+        """What the caller has to do next, or None while it is our turn, or uvicorn's own timer runs."""
+        if self.transport.get_write_buffer_size():
+            return "answer"
+        if self.transport.is_closing():
+            return None
+        if self._in_body:
+            return None if self.flow.read_paused else "body"
+        if not self._idle:
+            return None
+        if self._unbodied_bytes:
+            return "head"
+        return "idle" if self._running is None else None
+
+    def _limit(self, standing: Standing) -> float:
+        if standing == "head":
+            return min(HEAD_SECONDS, self._patience)
+        return min(self.timeout_keep_alive, self._patience) if standing == "idle" else self._patience
+
+    def _give_up(self, standing: Standing) -> None:
+        if standing == "idle":
+            self.transport.close()
+        elif standing == "head":
+            self.refuse(RequestTimeout("the head of the request did not come in time"))
+        else:
+            self._refused(RequestTimeout(f"the {standing} did not move"))
+            self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+
+def patient(patience: float, refused: Callable[[GatewayError], None]) -> Any:
+    """The protocol for `uvicorn.Config.http`; arguments as of `Http`."""
+    return partial(Http, patience=patience, refused=refused)
+
+
+def look_at(connections: Iterable[asyncio.BaseProtocol], now: float) -> None:
+    """Let go of the callers of a server who have stood still for too long."""
+    for connection in list(connections):
+        if isinstance(connection, Http):
+            connection.look(now)
 
 
 def _without_upgrade(data: bytes) -> bytes:

@@ -18,7 +18,7 @@ from gateway import __version__
 from gateway.app import create_app
 from gateway.folders import check_writable
 from gateway.logs import configure
-from gateway.protocol import Http
+from gateway.protocol import Http, look_at, patient
 from gateway.services import LAST_WORDS_SECONDS, Services
 from gateway.settings import Settings, SettingsError
 
@@ -41,6 +41,9 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.services = services
         self._draining: asyncio.Task[None] | None = None
+        patience = services.settings.caller_timeout
+        config.http = patient(patience, services.refused_unread)
+        self._look_every = max(1, min(10, int(patience)))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn for SIGTERM and SIGINT; a second signal ends the wait."""
@@ -58,6 +61,12 @@ class Server(uvicorn.Server):
         # way to it, uvicorn would wait for ever.
         self.config.timeout_graceful_shutdown = math.ceil(max(end - loop.time(), LAST_WORDS_SECONDS))
         self.should_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called by uvicorn ten times a second."""
+        if counter % self._look_every == 0:
+            look_at(self.server_state.connections, asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
         """Listen, and say where."""

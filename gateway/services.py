@@ -227,6 +227,14 @@ class Services:
             actor = client_address(call) if call.key is None else call.key.id
             self.audit.refuse(actor, call.operation.id if call.operation else "", type(error).__name__)
 
+    def refused_unread(self, error: GatewayError) -> None:
+        """Count what was refused before it was a request, and note it in the log, which has no line of it."""
+        assert error.reason is not None
+        self.metrics.rejected(error.reason, None)
+        logger.info(
+            "Refused before it was a request", extra={"status": error.status, "reason": error.message}
+        )
+
     def finish(self, call: Call) -> None:
         """Close the books on a request."""
         self.accounting.settle(call)

@@ -298,6 +298,18 @@ class Settings(BaseSettings):
     trusted_proxies: Networks = Field(
         (), description="Networks whose `X-Forwarded-*` headers are believed, as CIDRs separated by commas."
     )
+    max_inflight_requests: int = Field(
+        1000,
+        ge=1,
+        description="Requests served at a time; more get a 503 with `retry-after` at once.",
+    )
+    caller_timeout: float = Field(
+        300,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a caller may stand still while it sends a request, or takes nothing of its "
+        "answer. The head of a request gets 30 at most.",
+    )
     shutdown_grace_seconds: float = Field(
         630, ge=0, allow_inf_nan=False, description="Seconds that running calls get to finish after SIGTERM."
     )

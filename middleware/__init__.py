@@ -3,7 +3,7 @@
 Record              outermost, for only there is the final status known
 CORS                answers preflights, which carry no key; only where CORS_ORIGINS is set
 Errors              speaks for all that follows: what is raised further in becomes an answer in its dialect
-Admission           refuses before anything is looked up: shutdown, ambiguous paths
+Admission           refuses before anything is looked up: shutdown, overload, ambiguous paths
 Routing             which operation; 404 and 405
 Security            which key, and whether it has the scope; before the body is read
 Limits              requests a minute and calls at a time of the key; before the body is read

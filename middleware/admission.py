@@ -1,8 +1,10 @@
-"""What is refused before anything is looked up: new work while the gateway stops, and ambiguous paths."""
+"""What is refused before anything is looked up: new work while the gateway stops or has no room, and
+ambiguous paths.
+"""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import ServiceUnavailable
+from gateway.errors import Overloaded, ServiceUnavailable
 from gateway.routes import check_target
 from gateway.services import Services
 
@@ -16,10 +18,15 @@ class Admission:
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
         self.services = services
+        self.most = services.settings.max_inflight_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if self.services.draining and scope["raw_path"] not in ALWAYS:
                 raise ServiceUnavailable("the gateway is stopping", retry_after=5)
+            if len(self.services.calls) > self.most and scope["raw_path"] not in ALWAYS:
+                raise Overloaded(
+                    f"the gateway serves {self.most} requests at a time; try again", retry_after=1
+                )
             check_target(scope["raw_path"])
         await self.app(scope, receive, send)

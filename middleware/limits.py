@@ -23,7 +23,9 @@ class _Limits:
         call: Call = scope["call"]
         if call.key is not None and not call.key.limits.unlimited:
             call.admission = Admission(call.key)  # `Services.finish` releases it, whatever happens from here
+            call.in_line = True
             await self.limiter.admit(call.admission)
+            call.in_line = False
         await self.next_app(scope, receive, send)
 
 

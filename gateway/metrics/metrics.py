@@ -27,7 +27,7 @@ MAX_MODELS = 50
 
 REASONS = (
     "auth", "permission", "not_found", "invalid", "size", "conflict", "budget",
-    "rpm", "itpm", "otpm", "concurrency", "unavailable",
+    "rpm", "itpm", "otpm", "concurrency", "unavailable", "overload", "slow",
 )  # fmt: skip
 """What `GatewayError.reason` may be."""
 
