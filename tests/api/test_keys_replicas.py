@@ -44,9 +44,14 @@ def status(gateway: Gateway, secret: str, path: str = "/api/v1/models") -> int:
 
 
 def check_later(gateway: Gateway, secret: str, expected: int) -> None:
-    # Asked once, for who asks again and again with a key that is not known yet is slowed.
-    time.sleep(PROMISE)
-    assert status(gateway, secret) == expected
+    # Asked seldom: who asks again and again with a key that is not known yet is slowed. Asked again, for a busy
+    # machine may be late.
+    for _ in range(3):
+        time.sleep(PROMISE)
+        seen = status(gateway, secret)
+        if seen == expected:
+            return
+    assert seen == expected
 
 
 def test_a_new_a_changed_and_a_revoked_key(replicas: Replicas) -> None:
