@@ -44,7 +44,7 @@ def status(gateway: Gateway, secret: str, path: str = "/api/v1/models") -> int:
 
 
 def check_later(gateway: Gateway, secret: str, expected: int) -> None:
-    # Asked seldom: who asks again and again with a key that is not known yet is slowed. Asked again, for a busy
+    # Asked seldom: who asks again and again with a key that is not known yet is slowed. Yet again, for a busy
     # machine may be late.
     for _ in range(3):
         time.sleep(PROMISE)
