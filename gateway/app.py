@@ -1,8 +1,8 @@
 """The wiring: two specs, the chain of middlewares and the handlers become one ASGI application."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from connexion import AsyncApp
 from connexion.apps.abstract import AbstractApp
@@ -10,7 +10,7 @@ from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.main import API
 from connexion.resolver import Resolution, Resolver
 from connexion.spec import OpenAPISpecification
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.catalog import BASE_PATHS
 from gateway.errors import Dialect
@@ -37,9 +37,7 @@ class App(AsyncApp):
 
         self._middleware_app = Handlers()
         # Past AsyncApp's own constructor, which would put Connexion's innermost layer in the place of ours.
-        AbstractApp.__init__(
-            self, "gateway", lifespan=lifespan, middlewares=[*chain(services), LifespanMiddleware]
-        )
+        AbstractApp.__init__(self, "gateway", lifespan=lifespan, middlewares=[*chain(services), _Lifespan])
 
     def add_spec(self, dialect: Dialect, services: Services, resolver: Resolver) -> None:
         """What `add_api` does, for a document that was validated before it was committed."""
@@ -48,9 +46,14 @@ class App(AsyncApp):
         api = API(specification, base_path=BASE_PATHS[dialect], name=None, services=services, **vars(options))
         self.middleware.apis.append(api)
 
-    def build(self) -> None:
-        """Make the chain now; Connexion would at the first event, where a fault is hard to see."""
-        self.middleware.app, self.middleware.middleware_stack = self.middleware._build_middleware_stack()
+    def build(self) -> ASGIApp:
+        """Make the chain now; Connexion would at the first event, where a fault is hard to see.
+
+        Returns:
+            Its outermost part. Connexion's own frames around it do nothing once it is made.
+        """
+        chain, _ = self.middleware._build_middleware_stack()
+        return cast(ASGIApp, chain)
 
 
 def create_app(services: Services) -> ASGIApp:
@@ -68,8 +71,15 @@ def create_app(services: Services) -> ASGIApp:
     resolver = _Resolver(services)
     for dialect in DIALECTS:  # the empty base path of the envelope would swallow /v1: it comes last
         app.add_spec(dialect, services, resolver)
-    app.build()
-    return app
+    return app.build()
+
+
+class _Lifespan(LifespanMiddleware):
+    """Connexion's, which opens and closes the services; a request does not stop here."""
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app: ASGIApp = self.router if scope["type"] == "lifespan" else self.next_app
+        return app(scope, receive, send)
 
 
 class _CheckedSpecification(OpenAPISpecification):

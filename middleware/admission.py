@@ -2,6 +2,8 @@
 ambiguous paths.
 """
 
+from collections.abc import Awaitable
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import Overloaded, ServiceUnavailable
@@ -20,7 +22,7 @@ class Admission:
         self.services = services
         self.most = services.settings.max_inflight_requests
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             if self.services.draining and scope["raw_path"] not in ALWAYS:
                 raise ServiceUnavailable("the gateway is stopping", retry_after=5)
@@ -29,4 +31,4 @@ class Admission:
                     f"the gateway serves {self.most} requests at a time; try again", retry_after=1
                 )
             check_target(scope["raw_path"])
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)

@@ -4,6 +4,7 @@ The operations that take a key say so in the spec. Without the header a request 
 """
 
 import logging
+from collections.abc import Awaitable
 
 from connexion.middleware.abstract import RoutedMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,11 +44,14 @@ class _Idempotency:
         self.register = register
         self.resumable = operation.id == "stream_message"
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         call: Call = scope["call"]
         if call.header(b"idempotency-key") is None:
-            await self.next_app(scope, receive, send)
-            return
+            return self.next_app(scope, receive, send)
+        return self.serve(call, scope, receive, send)
+
+    async def serve(self, call: Call, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request that has the header."""
         value = idempotency_key(call.headers)
         # A library that connects again after the end must be told to stop, not be given the stream once more.
         if value is None or (self.resumable and call.header(b"last-event-id") is not None):

@@ -1,5 +1,6 @@
 """What our Connexion middlewares share: one object an operation, made at start, found by one look-up."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
@@ -45,8 +46,7 @@ class OperationMiddleware(RoutedMiddleware[OperationAPI]):
         self.by_id[kwargs["services"].unlisted.id] = api.make(kwargs["services"].unlisted)
         return api
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        await self.by_id[scope["call"].operation.id](scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        http = scope["type"] == "http"
+        app: ASGIApp = self.by_id[scope["call"].operation.id] if http else self.app
+        return app(scope, receive, send)

@@ -1,5 +1,6 @@
 """Which operation a request is for: Connexion's routing on a tree of raw path segments."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from connexion.middleware.routing import RoutingAPI, RoutingMiddleware
@@ -24,10 +25,11 @@ class Routing(RoutingMiddleware):
         """Connexion's hook: called once for each spec."""
         _API(specification, base_path=base_path, next_app=self.app, routes=self.routes, **kwargs)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http":
             self.route(scope["call"])
-        await self.app(scope, receive, send)
+        app: ASGIApp = self.app
+        return app(scope, receive, send)
 
     def route(self, call: Call) -> None:
         """Find the operation of a call.

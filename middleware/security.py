@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Awaitable
 
 from connexion.middleware.security import SecurityMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,22 +23,23 @@ class _Security:
         self.operation = operation
         self.services = services
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         call: Call = scope["call"]
         if self.operation.scope is not None:
             try:
                 self.authorise(call)
-            except AuthenticationFailed:
-                if presented_secret(call) is not None:  # who sends none is not guessing
-                    await self.slow_down(call)
-                raise
-        await self.next_app(scope, receive, send)
+            except AuthenticationFailed as refusal:
+                if presented_secret(call) is None:  # who sends none is not guessing
+                    raise
+                return self.refuse_slowly(call, refusal)
+        return self.next_app(scope, receive, send)
 
-    async def slow_down(self, call: Call) -> None:
+    async def refuse_slowly(self, call: Call, refusal: AuthenticationFailed) -> None:
         """Hold back the answer to an address that tries one wrong key after another."""
         delay = self.services.wrong_keys.check(client_address(call))
         if delay:
             await asyncio.sleep(delay)
+        raise refusal
 
     def authorise(self, call: Call) -> None:
         """Find the key of a call and check its scope.
