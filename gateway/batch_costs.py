@@ -16,14 +16,15 @@ from urllib.parse import quote
 
 import jiter
 from anthropic import APIConnectionError
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
+from gateway.ended_batches import EndedBatches
 from gateway.errors import GatewayError
 from gateway.ledger import Ledger, Tally
 from gateway.pool import Answer
 from gateway.resources import Owned
 from gateway.store import Store
-from gateway.store.tables import booked_batches, owners
+from gateway.store.tables import booked_batches, ended_batches, owners
 from gateway.upstream import connection_failure, read_whole
 from gateway.usage import Usage
 from gateway.walls import Walls
@@ -57,6 +58,7 @@ class BatchCosts:
         store: the database.
         ledger: where they are booked.
         walls: who made them.
+        ended: takes those that have ended.
         ask: sends a GET for a path upstream; the answer's body is not read yet.
         booked: told of a batch that was booked: the key's id, and what it cost.
         now: the clock, in seconds since 1970.
@@ -70,6 +72,7 @@ class BatchCosts:
         store: Store,
         ledger: Ledger,
         walls: Walls,
+        ended: EndedBatches,
         ask: Callable[[str], Awaitable[Answer]],
         booked: Callable[[str, Tally], None],
         now: Callable[[], float] = time.time,
@@ -77,6 +80,7 @@ class BatchCosts:
         self._store = store
         self._ledger = ledger
         self._walls = walls
+        self._ended = ended
         self._ask = ask
         self._booked = booked
         self._now = now
@@ -125,12 +129,13 @@ class BatchCosts:
         """
         key_id = await self._walls.owner(Owned("batches", batch_id))
         if key_id is not None and not await self._ledger.is_booked(batch_id):
-            await self._look_at(batch_id, key_id)
+            await self._look_at(batch_id, key_id, stays=False)
 
     async def look(self) -> None:
         """Look at each open batch whose time has come."""
         now = self._now()
-        self.open = await self._store.read(_open, now - KEPT)
+        done = ended_batches.c.batch_id if self._ended.wanted else booked_batches.c.batch_id
+        self.open = await self._store.read(_open, now - KEPT, done)
         self._states = {batch.id: self.state(batch) for batch in self.open}
         self._due = {batch.id: self._due.get(batch.id, batch.since + LOOK_AFTER) for batch in self.open}
         for batch in self.open:
@@ -154,32 +159,39 @@ class BatchCosts:
                 log.exception("Open batches cannot be followed")
             await asyncio.sleep(LOOK_AFTER)
 
-    async def _look_at(self, batch_id: str, key_id: str) -> None:
+    async def _look_at(self, batch_id: str, key_id: str, *, stays: bool = True) -> None:
         path = f"{PATH}/{quote(batch_id, safe='')}"
         answer = await self._ask(path)
         body = await read_whole(answer)
         if answer.status == 404:
-            log.warning("A batch went without being booked", extra={"batch": batch_id})
+            if not await self._ledger.is_booked(batch_id):
+                log.warning("A batch went without being booked", extra={"batch": batch_id})
             await self._book(key_id, batch_id, self._ledger.tally())
+            await self._ended.enter(key_id, batch_id, None, None)
         elif answer.status == 200 and (state := _state(body)) is not None:
             self._states[batch_id] = state
             if state == "ended":
-                await self._read_results(path, batch_id, key_id)
+                await self._read_results(Open(batch_id, key_id, 0.0), body, stays=stays)
 
-    async def _read_results(self, path: str, batch_id: str, key_id: str) -> None:
-        answer = await self._ask(f"{path}/results")
+    async def _read_results(self, batch: Open, body: bytes, *, stays: bool) -> None:
+        answer = await self._ask(f"{PATH}/{quote(batch.id, safe='')}/results")
         reader = _Reader(self._ledger.tally())
-        try:
-            if answer.status == 200:
-                while chunk := await answer.chunk():
-                    reader.feed(chunk)
-            elif answer.status != 404:  # which says that there are none: nothing was answered
-                return
-        except APIConnectionError as error:
-            raise connection_failure(error) from error
-        finally:
-            answer.close()
-        await self._book(key_id, batch_id, reader.end())
+        there = answer.status == 200
+        async with self._ended.keeping(batch.key_id, wanted=stays and there) as keeping:
+            try:
+                if there:
+                    while chunk := await answer.chunk():
+                        reader.feed(chunk)
+                        await keeping.write(chunk)
+                elif answer.status != 404:  # which says that there are none: nothing was answered
+                    return
+            except APIConnectionError as error:
+                raise connection_failure(error) from error
+            finally:
+                answer.close()
+            await self._book(batch.key_id, batch.id, reader.end())
+            if stays:
+                await self._ended.enter(batch.key_id, batch.id, body, await keeping.commit())
 
     async def _book(self, key_id: str, batch_id: str, tally: Tally) -> None:
         if await self._ledger.book_batch(key_id, batch_id, tally):
@@ -237,15 +249,15 @@ def _state(body: bytes) -> str | None:
     return state if isinstance(state, str) else None
 
 
-def _open(connection: Connection, since: float) -> list[Open]:
-    """The batches that keys made and that are not booked, the oldest first."""
-    unbooked = (
+def _open(connection: Connection, since: float, done: ColumnElement[str]) -> list[Open]:
+    """The batches that keys made and that are not done with, the oldest first."""
+    undone = (
         select(owners.c.resource_id, owners.c.key_id, owners.c.created_at)
         .where(
             owners.c.kind == "batches",
             owners.c.created_at > int(since * 1000),
-            owners.c.resource_id.not_in(select(booked_batches.c.batch_id)),
+            owners.c.resource_id.not_in(select(done)),
         )
         .order_by(owners.c.created_at)
     )
-    return [Open(row[0], row[1], row[2] / 1000) for row in connection.execute(unbooked)]
+    return [Open(row[0], row[1], row[2] / 1000) for row in connection.execute(undone)]

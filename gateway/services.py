@@ -17,6 +17,7 @@ from gateway.catalog import Catalog, Operation, resolve
 from gateway.console_page import load_console
 from gateway.content import Content
 from gateway.docs_page import load_docs
+from gateway.ended_batches import EndedBatches
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.idempotency import IdempotencyKeys
 from gateway.keys import ADMIN_SCOPE, WrongKeys
@@ -35,6 +36,7 @@ from gateway.upkeep import Upkeep
 from gateway.upstream import Exchange, Upstream
 from gateway.walls import Walls
 from gateway.watch import Watch
+from gateway.webhooks import Webhooks
 from openapi.validation import Schemas
 
 logger = logging.getLogger("gateway")
@@ -111,16 +113,27 @@ class Services:
         self.docs = load_docs()
         self.console = load_console()
         self.unlisted = UNLISTED
-        self.batch_costs = BatchCosts(
-            self.store, self.ledger, self.walls, self._ask_upstream, self._batch_booked
-        )
         self.content = Content(self.store, settings.data_dir / "results")
+        self.webhooks = Webhooks(
+            self.store,
+            settings.batch_webhook_url,
+            settings.batch_webhook_secret,
+            private=settings.batch_webhook_private,
+        )
+        self.ended_batches = EndedBatches(
+            self.store, self.content, settings.batch_results_days, self.webhooks, self.keys.name
+        )
+        self.batch_costs = BatchCosts(
+            self.store, self.ledger, self.walls, self.ended_batches, self._ask_upstream, self._batch_booked
+        )
         self.idempotency = IdempotencyKeys(self.store, self.content, self.ledger.instance_id)
         self.async_messages = AsyncMessages(self)
         expiring = {
             "contents": self.content.expire,
             "idempotency_keys": self.idempotency.expire,
             "async_messages": self.async_messages.expire,
+            "ended_batches": self.ended_batches.expire,
+            "webhook_messages": self.webhooks.expire,
         }
         self.upkeep = Upkeep(settings, self.store, self.ledger, self.audit, expiring)
         self.reconciliation: Reconciliation | None = None
@@ -152,6 +165,7 @@ class Services:
             self._admin_upstream = Upstream(self.settings, self.upstream_url, secret, self.metrics)
         await self.batch_costs.start()
         await self.async_messages.start()
+        await self.webhooks.start()
         if self.reconciliation is not None:
             await self.reconciliation.start()
         await self.scrape.start()
@@ -161,6 +175,7 @@ class Services:
         await self.scrape.close()
         await self.async_messages.close()
         await self.batch_costs.close()
+        await self.webhooks.close()
         if self.reconciliation is not None:
             await self.reconciliation.close()
         for upstream in (self._upstream, self._admin_upstream):

@@ -6,6 +6,7 @@ stand in files (`NAME_FILE`) and reports all faults together. docs/settings.md i
 
 import difflib
 import os
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -69,6 +70,25 @@ def _database_url(url: SecretStr) -> SecretStr:
     return url
 
 
+def _webhook_url(url: SecretStr) -> SecretStr:
+    parts = _split_url(url.get_secret_value(), "https", "http")
+    if not parts.hostname or parts.username or parts.password or parts.fragment:
+        raise ValueError("must name a host, and hold no user, password or fragment")
+    return url
+
+
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    # `whsec_` and base64: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        length = len(b64decode(encoded, validate=True)) if prefix == "whsec" else 0
+    except ValueError:
+        length = 0
+    if not 24 <= length <= 64:
+        raise ValueError("must be whsec_ and base64 of 24 to 64 random bytes")
+    return secret
+
+
 def _storage_url(url: SecretStr) -> SecretStr:
     _split_url(url.get_secret_value(), "memory", "redis", "rediss")
     return url
@@ -122,6 +142,12 @@ def _upper(value: object) -> object:
     return value.upper() if isinstance(value, str) else value
 
 
+def _host_alone(url: SecretStr) -> str:
+    # Many receivers are told apart by a secret in their path.
+    parts = urlsplit(url.get_secret_value())
+    return f"{parts.scheme}://{parts.netloc}/…"
+
+
 def _without_password(url: SecretStr) -> str:
     parts = urlsplit(url.get_secret_value())
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -133,6 +159,10 @@ Secret = Annotated[SecretStr, AfterValidator(_fits_a_header)]
 AdminKey = Annotated[Secret, AfterValidator(_long_enough)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url), _SHOWN_WITHOUT_PASSWORD]
+WebhookUrl = Annotated[
+    SecretStr, AfterValidator(_webhook_url), PlainSerializer(_host_alone, when_used="json-unless-none")
+]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 StorageUrl = Annotated[SecretStr, AfterValidator(_storage_url), _SHOWN_WITHOUT_PASSWORD]
 Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], BeforeValidator(_split_list)]
 Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
@@ -239,6 +269,23 @@ class Settings(BaseSettings):
         90,
         description="Days that upgrades' copies of the database are kept; the latest one stays.",
     )
+    batch_results_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="Days that the results of batches are kept here, counted from when they ended; Anthropic "
+        "keeps them for 29. `0` keeps none.",
+    )
+    batch_webhook_url: WebhookUrl | None = Field(
+        None, description="Where a signed message is posted when a batch has ended."
+    )
+    batch_webhook_secret: WebhookSecret | None = Field(
+        None, description="What signs it, as Standard Webhooks has it: `whsec_` and base64 of 24 to 64 bytes."
+    )
+    batch_webhook_private: bool = Field(
+        default=False,
+        description="Whether the webhook may be at an address of the own network or machine.",
+    )
     native_validation: Literal["observe", "enforce"] = Field(
         "observe",
         description="A native request that breaks the spec: `observe` counts, logs and relays it; "
@@ -342,6 +389,13 @@ class Settings(BaseSettings):
         if "tls_cert_file" in info.data and (key is None) != (info.data["tls_cert_file"] is None):
             raise ValueError("must be set together with TLS_CERT_FILE")
         return key
+
+    @field_validator("batch_webhook_secret")
+    @classmethod
+    def _webhook_needs_both(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if "batch_webhook_url" in info.data and (secret is None) != (info.data["batch_webhook_url"] is None):
+            raise ValueError("must be set together with BATCH_WEBHOOK_URL")
+        return secret
 
     @field_validator("rate_limit_storage")
     @classmethod

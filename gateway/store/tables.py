@@ -153,6 +153,29 @@ booked_batches = Table(
 )
 """Batches whose cost is in the ledger: results may be read any number of times."""
 
+ended_batches = Table(
+    "ended_batches",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("batch", LargeBinary),
+    Column("content_id", Text),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+"""Batches that were seen to have ended: what Anthropic said of them then, and the content of the results."""
+
+webhook_messages = Table(
+    "webhook_messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", BigInteger, nullable=False, index=True),
+    Column("created_at", BigInteger, nullable=False),
+)
+"""What is still to be told to the operator's webhook."""
+
 owners = Table(
     "owners",
     metadata,

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from gateway import relay, splice
-from gateway.batches import with_own_results_url
+from gateway.batches import PATH, batch_or_kept, deleted_with_kept, results_or_kept, with_own_results_url
 from gateway.call import Call
 from gateway.errors import Conflict, UpstreamError
 from gateway.lines import as_envelope_list
@@ -11,7 +11,6 @@ from gateway.negotiation import prefers
 from gateway.pagination import cursors
 from gateway.responses import JSON_TYPE, Response, StreamResponse
 
-PATH = "/v1/messages/batches"
 JSON_LINES = "application/x-jsonl"
 
 
@@ -27,14 +26,17 @@ async def list_batches(call: Call) -> Response:
 
 
 async def get_batch(call: Call, batch_id: str) -> Response:
-    """One batch."""
-    return await _batch(call, "GET", _item(batch_id))
+    """One batch; the gateway remembers it when Anthropic does not."""
+    answer = await relay.send_envelope(call, "GET", _item(batch_id))
+    answer = await batch_or_kept(call, batch_id, answer)
+    return await relay.envelope_whole(call, answer, with_own_results_url)
 
 
 async def delete_batch(call: Call, batch_id: str) -> Response:
-    """Remove a batch that has ended; what it cost is booked first."""
+    """Remove a batch that has ended, and what is kept of it; what it cost is booked first."""
     await call.services.batch_costs.settle(batch_id)
-    return await _batch(call, "DELETE", _item(batch_id))
+    answer = await relay.send_envelope(call, "DELETE", _item(batch_id))
+    return await relay.envelope_whole(call, await deleted_with_kept(call, batch_id, answer))
 
 
 async def cancel_batch(call: Call, batch_id: str) -> Response:
@@ -44,11 +46,13 @@ async def cancel_batch(call: Call, batch_id: str) -> Response:
 
 async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
     """The results: a list, or Anthropic's own lines for a caller that asks; passed on as they come.
+    Kept ones where Anthropic has none any more.
 
     Raises:
         Conflict: the batch has not ended. Upstream says of it that it has no results, as of one it never had.
     """
     answer = await relay.send_envelope(call, "GET", f"{_item(batch_id)}/results", streamed=True)
+    answer = await results_or_kept(call, batch_id, answer)
     try:
         await relay.refuse_errors(answer)
     except UpstreamError as refusal:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -9,6 +10,8 @@ import pytest
 
 from gateway import batch_costs
 from gateway.batch_costs import LOOK_AFTER, BatchCosts
+from gateway.content import Content
+from gateway.ended_batches import EndedBatches
 from gateway.errors import BadGateway
 from gateway.keys import Key
 from gateway.ledger import Ledger, Tally, usage_report
@@ -18,6 +21,7 @@ from gateway.resources import Owned
 from gateway.store import Store
 from gateway.upstream import WholeAnswer
 from gateway.walls import Walls
+from gateway.webhooks import Webhooks
 
 MODEL = "claude-sonnet-4-20250514"
 APP = Key("key_app", "app", frozenset())
@@ -67,17 +71,20 @@ HALF_PRICE = "0.018"
 
 
 class Parts:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.clock = Clock()
         self.upstream = Upstream()
         self.walls = Walls(store, self.clock)
         self.ledger = Ledger(store, PriceTable.load(), ZoneInfo("UTC"), self.clock)
         self.told: list[tuple[str, int]] = []
+        self.ended = EndedBatches(store, Content(store, folder), 0, Webhooks(store), str, self.clock)
         self.costs = self.restarted()
 
     def restarted(self) -> BatchCosts:
-        return BatchCosts(self.store, self.ledger, self.walls, self.upstream.ask, self.tell, self.clock)
+        return BatchCosts(
+            self.store, self.ledger, self.walls, self.ended, self.upstream.ask, self.tell, self.clock
+        )
 
     def tell(self, key_id: str, tally: Tally) -> None:
         self.told.append((key_id, sum(line.cost for line in tally.lines.values())))
@@ -88,8 +95,8 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(store: Store) -> AsyncIterator[Parts]:
-    made = Parts(store)
+async def parts(store: Store, tmp_path: Path) -> AsyncIterator[Parts]:
+    made = Parts(store, tmp_path / "results")
     await made.walls.record(APP, [Owned("batches", BATCH)])
     yield made
     await made.ledger.close()
