@@ -11,7 +11,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpForm
 from collections.abc import Sequence
 from typing import Any
 
-from gateway import __version__, cli_audit, cli_backup, cli_config, cli_keys, cli_usage
+from gateway import __version__, cli_audit, cli_backup, cli_batch, cli_config, cli_keys, cli_usage
 from gateway.cli_output import print_json
 from gateway.faults import OperatorFault, of_file
 from gateway.settings import Settings, load
@@ -63,7 +63,7 @@ class _Commands:
     """
 
     def __init__(self, parser: ArgumentParser) -> None:
-        self._parsers = parser.add_subparsers(metavar="COMMAND", help=SUPPRESS)
+        self._parsers = parser.add_subparsers(metavar="COMMAND", help=SUPPRESS, prog=parser.prog)
         self._groups: list[tuple[str, list[tuple[str, str]]]] = []
 
     def begin(self, title: str) -> None:
@@ -106,9 +106,10 @@ def _parser() -> ArgumentParser:
         "healthcheck", help="ask the running server whether it is healthy; exit 1 when not"
     ).set_defaults(run=healthcheck)
 
-    commands.begin("keys and cost")
+    commands.begin("keys, cost, batches")
     cli_keys.add_to(commands)
     cli_usage.add_to(commands)
+    cli_batch.add_to(commands)
     command = commands.add_parser("admin-key", help="replace a lost admin key")
     _add_json(command)
     command.set_defaults(run=admin_key)
@@ -130,9 +131,14 @@ def _parser() -> ArgumentParser:
 def serve(options: Namespace) -> int:
     """Run the server until it is told to stop."""
     settings = _settings(options)
-    from gateway import server
+    if settings.workers > 1:
+        from gateway import supervisor
 
-    server.run(settings)
+        supervisor.run(settings)
+    else:
+        from gateway import server
+
+        server.run(settings)
     return 0
 
 

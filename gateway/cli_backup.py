@@ -3,7 +3,6 @@
 import contextlib
 import os
 import sys
-import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json, size, table
 from gateway.settings import Settings, load
 
@@ -64,7 +64,7 @@ def backup(options: Namespace) -> int:
             create(places, sys.stdout.buffer, progress.add_bytes)
         return 0
     target = _target(Path(options.target), places.data, force=options.force)
-    with _complete_or_absent(target) as file, Progress("Backup") as progress:
+    with complete_or_absent(target) as file, Progress("Backup") as progress:
         manifest = create(places, file, progress.add_bytes)
     written = target.stat().st_size
     if options.json:
@@ -168,21 +168,6 @@ def _target(path: Path, data: Path, *, force: bool) -> Path:
     if path.parent == data / ARCHIVES:
         path.parent.mkdir(mode=0o700, exist_ok=True)
     return path
-
-
-@contextlib.contextmanager
-def _complete_or_absent(target: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete; its owner alone may read it."""
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

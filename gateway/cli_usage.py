@@ -7,6 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import date
 from typing import Any
 
+from gateway import cli_usage_export
 from gateway.cli_output import table
 from gateway.settings import Settings, load
 
@@ -32,6 +33,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = "Days are those of BUDGET_TIMEZONE."
     parser.set_defaults(run=run)
+    own = parser.add_subparsers(title="commands", metavar="[export]")
+    cli_usage_export.add_to(own, _day)
 
 
 def run(options: Namespace) -> int:

@@ -13,7 +13,7 @@ from gateway.store.tables import calls
 LOOKED_AT = 100_000
 """Rows among which a key's own are looked for: an index by key would cost every call something."""
 
-_SHOWN = (
+COLUMNS = (
     calls.c.request_id,
     calls.c.upstream_request_id,
     calls.c.key_id,
@@ -49,11 +49,11 @@ async def recent_calls(
         `calls` as `GET /api/v1/usage/calls` shows them.
     """
     await store.flush()
-    return [_show(row, name(row.key_id)) for row in await store.read(_read, limit, key_id)]
+    return [describe(row, name(row.key_id)) for row in await store.read(_read, limit, key_id)]
 
 
 def _read(connection: Connection, limit: int, key_id: str | None) -> list[Any]:
-    latest = select(*_SHOWN).order_by(calls.c.id.desc()).limit(limit)
+    latest = select(*COLUMNS).order_by(calls.c.id.desc()).limit(limit)
     if key_id is not None:
         oldest = select(calls.c.id).order_by(calls.c.id.desc()).offset(LOOKED_AT - 1).limit(1)
         latest = latest.where(
@@ -62,7 +62,8 @@ def _read(connection: Connection, limit: int, key_id: str | None) -> list[Any]:
     return list(connection.execute(latest))
 
 
-def _show(row: Any, key: str) -> dict[str, Any]:
+def describe(row: Any, key: str) -> dict[str, Any]:
+    """A row with `COLUMNS` as people and programs are shown it, under its key's name."""
     return {
         "request_id": row.request_id,
         "upstream_request_id": row.upstream_request_id,

@@ -1,6 +1,8 @@
 """The command line: what it prints, where, and with which exit code."""
 
+import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,14 +30,32 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {"version": __version__}
 
 
-def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["--help"])
 
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("serve", "sandbox", "check-config", "admin-key", "version"):
-        assert f"\n    {command} " in shown
+    groups = re.findall(r"^([a-z, ]+):\n((?:    \S.*\n)+)", shown, re.MULTILINE)
+    assert {title: [line.split()[0] for line in lines.splitlines()] for title, lines in groups} == {
+        "serve": ["serve", "sandbox", "healthcheck"],
+        "keys, cost, batches": ["keys", "usage", "batch", "admin-key"],
+        "care": ["check-config", "backup", "restore", "verify", "audit", "version"],
+    }
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_the_page_tells_of_every_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
+    rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    told = {word.split()[0] for row in rows for word in re.findall(r"`([^`]+)`", row)[:1]} | {
+        "restore",
+        "verify",
+    }
+
+    parser = cli._parser()
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    assert told == set(commands.choices)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """`python main.py usage`: the report of an admin, on the database itself."""
 
 import asyncio
+import csv
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 from gateway import cli
 from gateway.keys import KeyRing
 from gateway.ledger import Ledger
+from gateway.ledger.export import FIELDS
 from gateway.prices import PriceTable
 from gateway.settings import NAMES, Settings
 from gateway.store import Store
@@ -87,3 +91,60 @@ def test_wrong_usage_exits_with_2(run: Run, arguments: tuple[str, ...]) -> None:
         run(*arguments)
 
     assert ended.value.code == 2
+
+
+def test_the_export_as_csv(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "calls.csv"
+
+    code, out, err = run("export", str(target))
+
+    assert (code, out, err) == (0, f"{target}: 2 calls\n", "")
+    with target.open(newline="") as file:
+        calls = list(csv.DictReader(file))
+    assert [call["request_id"] for call in calls] == ["req_0", "req_1"]
+    assert calls[0]["key"] == "kitchen"
+    assert calls[0]["cost_usd"] == "0.0045"
+    assert calls[0]["estimated"] == "false"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_export_as_lines(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("export", "-", "--format", "jsonl")
+    assert (code, err) == (0, "")
+    calls = [json.loads(line) for line in out.splitlines()]
+    assert [(call["model"], call["input_tokens"]) for call in calls] == [(MODEL, 1000)] * 2
+    assert tuple(calls[0]) == FIELDS
+
+    target = tmp_path / "calls.jsonl"
+    code, out, _ = run("export", str(target), "--format", "jsonl", "--json")
+    assert json.loads(out) == {"path": str(target), "rows": 2, "format": "jsonl"}
+    assert [json.loads(line) for line in target.read_text().splitlines()] == calls
+
+
+def test_days_bound_the_export(run: Run) -> None:
+    assert run("export", "-", "--to", "2020-01-01")[1].count("\n") == 1
+    today = datetime.now(UTC).date().isoformat()
+    assert run("export", "-", "--from", today, "--to", today)[1].count("\n") == 3
+
+
+def test_no_page_of_the_export_is_lost_or_told_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.ledger.export.PAGE", 1)
+
+    lines = run("export", "-")[1].splitlines()
+
+    assert [line.split(",")[1] for line in lines] == ["request_id", "req_0", "req_1"]
+
+
+def test_a_spreadsheet_calculates_nothing(run: Run, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "data" / "gateway.db")) as connection:
+        connection.execute("UPDATE calls SET model = '=HYPERLINK(1)' WHERE request_id = 'req_0'")
+        connection.commit()
+
+    assert ",'=HYPERLINK(1)," in run("export", "-")[1]
+
+
+def test_an_export_that_fails_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    code, out, err = run("export", str(tmp_path / "missing" / "calls.csv"))
+
+    assert (code, out) == (1, "")
+    assert err == f"{tmp_path / 'missing'}: No such file or directory\n"

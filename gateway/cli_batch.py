@@ -1,0 +1,190 @@
+"""The command line's `batch wait`: watch a batch of a running gateway until it has ended."""
+
+import http.client
+import json
+import ssl
+import time
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from gateway.cli_files import complete_or_absent
+from gateway.cli_output import Progress, print_json, size
+from gateway.faults import OperatorFault
+from gateway.healthcheck import unverified
+from gateway.settings import Settings, load
+
+SECONDS = 60.0
+"""How long each step of a call may take."""
+
+PIECE = 1 << 16
+
+
+class BatchError(OperatorFault):
+    """The gateway does not answer, or refuses."""
+
+
+def add_to(commands: Any) -> None:
+    """Add `batch` and its own commands to those of the program.
+
+    Args:
+        commands: where the program's commands are listed.
+    """
+    parser: ArgumentParser = commands.add_parser("batch", help="wait for a batch, and fetch its results")
+    own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    command = own.add_parser(
+        "wait", help="wait until a batch has ended", description="Wait until a batch has ended."
+    )
+    command.add_argument("batch", metavar="BATCH_ID")
+    command.add_argument(
+        "--output", type=Path, metavar="FILE", help="then write its results there, a line each"
+    )
+    command.add_argument(
+        "--every", type=_seconds, default=30.0, metavar="SECONDS", help="look so often (default: 30)"
+    )
+    command.add_argument("--url", help="the gateway (default: the one on this machine, by HOST and PORT)")
+    command.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="a key with the scope batches (default: the admin key)"
+    )
+    command.add_argument("--json", action="store_true", help="print the batch as JSON")
+    command.set_defaults(run=wait)
+
+
+def wait(options: Namespace) -> int:
+    """Look at the batch until it has ended; fetch the results."""
+    settings = load(env_file=options.env_file)
+    gateway = _Gateway(
+        options.url or _own_url(settings), _key(settings, options.key_file), local=not options.url
+    )
+    path = f"/api/v1/batches/{quote(options.batch, safe='')}"
+    with Progress("Batch") as progress:
+        while (batch := gateway.get(path)).get("processing_status") != "ended":
+            counts = batch.get("request_counts") or {}
+            total = sum(counts.values())
+            progress.count(total - counts.get("processing", 0), total)
+            time.sleep(options.every)
+    written = None
+    if options.output is not None:
+        with Progress("Results") as progress:
+            written = gateway.download(f"{path}/results", options.output, progress)
+    if options.json:
+        results = {} if written is None else {"results": {"path": str(options.output), "bytes": written}}
+        print_json({**batch, **results})
+        return 0
+    counts = ", ".join(
+        f"{count} {name}" for name, count in (batch.get("request_counts") or {}).items() if count
+    )
+    print(f"{options.batch} has ended: {counts or 'no requests'}.")
+    if written is not None:
+        print(f"{options.output}: {size(written)}")
+    return 0
+
+
+class _Gateway:
+    """Calls a gateway.
+
+    Args:
+        url: where it is.
+        key: a key of it.
+        local: it is on this machine: its certificate names another address and is not checked.
+    """
+
+    def __init__(self, url: str, key: str, *, local: bool) -> None:
+        self._url = urlsplit(url)
+        self._key = key
+        self._local = local
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The `data` of an answer.
+
+        Raises:
+            BatchError: the gateway does not answer, or refuses.
+        """
+        connection, response = self._send(path, {})
+        try:
+            data: dict[str, Any] = json.loads(response.read())["data"]
+        except (ValueError, KeyError, OSError, http.client.HTTPException) as fault:
+            raise BatchError(f"what answers at {self._url.netloc} is no gateway") from fault
+        finally:
+            connection.close()
+        return data
+
+    def download(self, path: str, target: Path, progress: Progress) -> int:
+        """Write an answer to a file as it comes.
+
+        Returns:
+            How many bytes.
+
+        Raises:
+            BatchError: as `get`, or the answer breaks off.
+        """
+        connection, response = self._send(path, {"accept": "application/x-jsonl"})
+        written = 0
+        try:
+            with complete_or_absent(target) as file:
+                while piece := response.read(PIECE):
+                    written += file.write(piece)
+                    progress.add_bytes(len(piece))
+        except http.client.HTTPException as fault:
+            raise BatchError("the results broke off; nothing was written") from fault
+        finally:
+            connection.close()
+        return written
+
+    def _send(
+        self, path: str, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection = self._connection()
+        try:
+            connection.request(
+                "GET", self._url.path.rstrip("/") + path, headers={"x-api-key": self._key, **headers}
+            )
+            response = connection.getresponse()
+            if response.status == http.client.OK:
+                return connection, response
+            message = _message(response)
+        except (OSError, http.client.HTTPException) as fault:
+            connection.close()
+            raise BatchError(f"the gateway at {self._url.netloc} does not answer: {fault}") from fault
+        connection.close()
+        raise BatchError(f"the gateway refuses (status {response.status}): {message}")
+
+    def _connection(self) -> http.client.HTTPConnection:
+        host, port = self._url.hostname or "", self._url.port
+        if self._url.scheme != "https":
+            return http.client.HTTPConnection(host, port, timeout=SECONDS)
+        context = unverified() if self._local else ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+
+
+def _message(response: http.client.HTTPResponse) -> str:
+    try:
+        return str(json.loads(response.read(PIECE))["error"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason
+
+
+def _own_url(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - all addresses
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if settings.tls_cert_file else 'http'}://{host}:{settings.port}"
+
+
+def _key(settings: Settings, file: Path | None) -> str:
+    if file is not None:
+        return file.read_text("utf-8").strip()
+    if settings.gateway_admin_key is not None:
+        return settings.gateway_admin_key.get_secret_value()
+    return (settings.data_dir / "admin-key").read_text("utf-8").strip()
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < 86_400:
+        raise ArgumentTypeError(f"{text} is no number of seconds")
+    return seconds
