@@ -44,6 +44,7 @@ bundle: $(INSTALLED) ## join the specs' files into openapi/dist
 docs: $(INSTALLED) ## write the generated parts of the docs
 	$(PYTHON) -m tools.settings_page
 	$(PYTHON) -m tools.metrics_page
+	$(PYTHON) -m tools.dashboards
 	$(PYTHON) -m tools.coverage_page
 	$(PYTHON) -m tools.reliability_page
 
@@ -51,6 +52,7 @@ fresh: $(INSTALLED) ## check that everything generated is up to date
 	$(PYTHON) -m tools.bundle --check
 	$(PYTHON) -m tools.settings_page --check
 	$(PYTHON) -m tools.metrics_page --check
+	$(PYTHON) -m tools.dashboards --check
 	$(PYTHON) -m tools.coverage_page --check
 	$(PYTHON) -m tools.reliability_page --check
 
