@@ -1,8 +1,8 @@
 """Serve with the sandbox as upstream and print a key and a call to try: what `make run` starts.
 
 It keeps its data and its key in .run/, apart from a real installation, and looks neither at `.env` nor at the
-caller's settings, `HOST`, `PORT`, `CORS_ORIGINS`, `LOG_LEVEL` and `LOG_FORMAT` excepted. Pages that are served from
-port 8080 of this machine may call it, so that the README's can be tried.
+caller's settings, `HOST`, `PORT`, `CORS_ORIGINS`, `LOG_LEVEL` and `LOG_FORMAT` excepted. Pages from port 8080
+of this machine may call it, so that the one of README can be tried.
 """
 
 import argparse

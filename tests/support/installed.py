@@ -24,8 +24,8 @@ def python_of(source: Path) -> Path:
     return _or_missing(installed.python_of, source)
 
 
-def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> None:
-    """Run a program that ends with 0 when all went well; fails with its output when it does not."""
+def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> str:
+    """The output of a program that ends with 0 when all went well; fails with it when it does not."""
     ended = subprocess.run(
         command,
         cwd=folder,
@@ -37,6 +37,7 @@ def run(command: Sequence[str | Path], folder: Path, environment: Mapping[str, s
         check=False,
     )
     assert ended.returncode == 0, ended.stdout
+    return ended.stdout
 
 
 def missing(reason: NotInstalled) -> NoReturn:

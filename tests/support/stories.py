@@ -35,9 +35,10 @@ class Story:
         """Fail where the program does not fit the client."""
         installed.run(self.checking, self.folder, self.environment)
 
-    def tell(self, url: str, key: str) -> None:
-        """Run it against a gateway, with a key that may do everything; fails where the story fails."""
-        installed.run(self.telling, self.folder, {**self.environment, "GATEWAY_URL": url, "GATEWAY_KEY": key})
+    def tell(self, url: str, key: str) -> str:
+        """What it prints, run against a gateway with a key that may do everything; fails where it fails."""
+        gateway = {"GATEWAY_URL": url, "GATEWAY_KEY": key}
+        return installed.run(self.telling, self.folder, {**self.environment, **gateway})
 
 
 def prepare(language: str, folder: Path, spec: Path = clients.SPEC) -> Story:
@@ -77,8 +78,10 @@ def prepare(language: str, folder: Path, spec: Path = clients.SPEC) -> Story:
         "GOTOOLCHAIN": "local",
         "HOME": str(folder),
     }
-    program = folder / "story"
-    return Story(folder, [python.parent / "go", "build", "-o", program, "."], [program], environment)
+    program = folder / "story"  # -trimpath: what another folder has compiled is used again
+    return Story(
+        folder, [python.parent / "go", "build", "-trimpath", "-o", program, "."], [program], environment
+    )
 
 
 def _generate(language: str, output: Path, spec: Path) -> None:

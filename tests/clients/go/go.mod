@@ -1,3 +1,3 @@
-module story
+module example
 
 go 1.23

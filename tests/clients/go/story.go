@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"story/gateway"
+	"example/gateway"
 )
 
 const model = "claude-haiku-4-5"

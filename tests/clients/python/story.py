@@ -12,32 +12,34 @@ from anthropic_gateway_client.api.batches import create_batch, delete_batch, get
 from anthropic_gateway_client.api.files import delete_file, download_file, get_file, upload_file
 from anthropic_gateway_client.api.keys import create_key, revoke_key
 from anthropic_gateway_client.api.messages import count_tokens, create_message, stream_message
-from anthropic_gateway_client.models.assistant_message import AssistantMessage
-from anthropic_gateway_client.models.batch_item import BatchItem
-from anthropic_gateway_client.models.batch_item_params import BatchItemParams
-from anthropic_gateway_client.models.batch_request import BatchRequest
-from anthropic_gateway_client.models.batch_results_success import BatchResultsSuccess
-from anthropic_gateway_client.models.batch_success import BatchSuccess
-from anthropic_gateway_client.models.create_key_request import CreateKeyRequest
-from anthropic_gateway_client.models.deleted_file_success import DeletedFileSuccess
-from anthropic_gateway_client.models.failure import Failure
-from anthropic_gateway_client.models.file_success import FileSuccess
-from anthropic_gateway_client.models.issued_key_success import IssuedKeySuccess
-from anthropic_gateway_client.models.key_limits import KeyLimits
-from anthropic_gateway_client.models.message import Message
-from anthropic_gateway_client.models.message_success import MessageSuccess
-from anthropic_gateway_client.models.stream_message_request import StreamMessageRequest
-from anthropic_gateway_client.models.succeeded_result import SucceededResult
-from anthropic_gateway_client.models.system_message import SystemMessage
-from anthropic_gateway_client.models.text_block import TextBlock
-from anthropic_gateway_client.models.text_event import TextEvent
-from anthropic_gateway_client.models.tokens_count_request import TokensCountRequest
-from anthropic_gateway_client.models.tokens_count_success import TokensCountSuccess
-from anthropic_gateway_client.models.upload_file_request import UploadFileRequest
-from anthropic_gateway_client.models.user_message import UserMessage
-from anthropic_gateway_client.models.user_message_role import UserMessageRole
-from anthropic_gateway_client.models.whole_message_request import WholeMessageRequest
-from anthropic_gateway_client.models.whole_message_stop_event import WholeMessageStopEvent
+from anthropic_gateway_client.models import (
+    AssistantMessage,
+    BatchItem,
+    BatchItemParams,
+    BatchRequest,
+    BatchResultsSuccess,
+    BatchSuccess,
+    CreateKeyRequest,
+    DeletedFileSuccess,
+    Failure,
+    FileSuccess,
+    IssuedKeySuccess,
+    KeyLimits,
+    Message,
+    MessageSuccess,
+    StreamMessageRequest,
+    SucceededResult,
+    SystemMessage,
+    TextBlock,
+    TextEvent,
+    TokensCountRequest,
+    TokensCountSuccess,
+    UploadFileRequest,
+    UserMessage,
+    UserMessageRole,
+    WholeMessageRequest,
+    WholeMessageStopEvent,
+)
 from anthropic_gateway_client.types import File
 
 MODEL = "claude-haiku-4-5"
