@@ -45,11 +45,15 @@ class Content:
         store: the database; where it is embedded, the bytes are files.
         folder: for those files; made, with 0700, at the first write.
         now: the clock, in seconds since 1970.
+
+    Attributes:
+        kept: bytes by kind, as `expire` has measured them last.
     """
 
     def __init__(self, store: Store, folder: Path, now: Callable[[], float] = time.time) -> None:
         self._store = store
         self._now = now
+        self.kept: Mapping[str, int] = {}
         self._blobs: Blobs = Files(folder, store, now) if store.embedded else Rows(store, now)
 
     async def put(
@@ -138,7 +142,9 @@ class Content:
             ServiceUnavailable: the database cannot be written.
         """
         deleted = await self._delete_where(contents.c.expires_at <= self._milliseconds())
-        return deleted + await self._blobs.sweep()
+        deleted += await self._blobs.sweep()
+        self.kept = await self.sizes()
+        return deleted
 
     async def sizes(self) -> Mapping[str, int]:
         """Bytes that are kept, by kind."""

@@ -82,6 +82,11 @@ OLDEST_BATCH = _own(
     "When the oldest of them was made; without one no sample.",
     across="min",
 )
+ASYNC_MESSAGES = _own("gauge", "async_messages", "Asynchronous messages that have not ended.", "state")
+REPLAYS = _own("counter", "idempotent_replays", "Answers given again to a request with an idempotency key.")
+CONTENT = _own(
+    "gauge", "content_bytes", "What callers asked to be kept, measured once an hour.", "kind", across="max"
+)
 DRIFT = _own(
     "gauge",
     "reconcile_drift_ratio",
@@ -105,7 +110,8 @@ STARTED = Description(
 READINGS = (
     BUILD, CONFIG, PRICING, READY, INFLIGHT, TASKS, QUEUE_DEPTH, STORAGE_UP, STORAGE_FAILURES,
     DB_WRITES, DB_FAILURES, DB_QUEUE, DB_SIZE, DB_ROWS, DISK_SIZE, DISK_FREE, AUDIT_RECORDS, AUDIT_FAILURES,
-    BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESERVED, BATCHES, OLDEST_BATCH, DRIFT, RECONCILED,
+    BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESERVED, BATCHES, OLDEST_BATCH, ASYNC_MESSAGES, REPLAYS, CONTENT,
+    DRIFT, RECONCILED,
     MEMORY, CPU, FILES, STARTED, *upstream_limits.DESCRIPTIONS,
 )  # fmt: skip
 
@@ -171,6 +177,14 @@ class Readings:
         }
         if shared is not None:
             values |= {STORAGE_UP: {(): int(shared.available)}, STORAGE_FAILURES: {(): shared.failures}}
+        values |= {
+            ASYNC_MESSAGES: {
+                ("queued",): services.async_messages.waiting,
+                ("running",): services.async_messages.running,
+            },
+            REPLAYS: {(): services.idempotency.replays},
+            CONTENT: {(kind,): size for kind, size in services.content.kept.items()},
+        }
         batches = services.batch_costs
         states = Counter(batches.state(batch) for batch in batches.open)
         values[BATCHES] = {(state,): states[state] for state in STATES}

@@ -167,6 +167,8 @@ def test_the_keys_own_limits_hold(relay: Relay) -> None:
     relay.upstream.wait_for(1)
     reached(app, paths[0], "running")
     assert [get(app, path)["status"] for path in paths[1:]] == ["queued", "queued"]
+    assert relay.gateway.metric('anthropic_gateway_async_messages{state="running"}') == 1
+    assert relay.gateway.metric('anthropic_gateway_async_messages{state="queued"}') == 2
     assert app.call("DELETE", paths[1]).json()["data"]["outcome"] == "canceled"
     gate.open()
 

@@ -37,6 +37,7 @@ STREAMS = {
     "messages_create": ("/v1/messages", {**BODY, "stream": True}),
     "stream_message": ("/api/v1/messages/stream", BODY),
 }
+REPLAYS = "anthropic_gateway_idempotent_replays_total"
 UPLOADS = ("/v1/files", "/api/v1/files/upload")
 
 
@@ -315,10 +316,12 @@ def test_a_replay_costs_nothing(relay: Relay) -> None:
     relay.upstream.script(answer(body=message()))
     _, app = new_key(relay.gateway, f"replays {uuid.uuid4()}")
     before = app.call("GET", "/api/v1/usage").json()["data"]["total"]["requests"]
+    replays = relay.gateway.metric(REPLAYS)
     key = new()
     for _ in range(3):
         assert app.call("POST", "/v1/messages", BODY, [key]).status == 200
     assert app.call("GET", "/api/v1/usage").json()["data"]["total"]["requests"] == before + 1
+    assert relay.gateway.metric(REPLAYS) == replays + 2
 
 
 def test_over_a_restart_and_a_kill(tmp_path: Path) -> None:
