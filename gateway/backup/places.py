@@ -22,6 +22,10 @@ LEFT_OUT = frozenset({ARCHIVES, REPLACED, "instances", "snapshots", "lost+found"
 """What of DATA_DIR is in no archive: copies of the same, and the locks of running processes."""
 
 
+UNFINISHED = ".part"
+"""The suffix of contents that are being written (`gateway.content`): no row of the database tells of them."""
+
+
 class BackupError(OperatorFault):
     """A backup cannot be made or put back; the message is for the operator."""
 
@@ -87,7 +91,7 @@ class Places:
                 yield DATA + entry.name, entry
             for folder, _, names in os.walk(entry):
                 for path in (Path(folder, name) for name in sorted(names)):
-                    if path.is_file() and not path.name.startswith("."):
+                    if path.is_file() and not path.name.startswith(".") and path.suffix != UNFINISHED:
                         yield DATA + path.relative_to(self.data).as_posix(), path
 
     def _beside(self, suffix: str) -> Path:

@@ -61,7 +61,13 @@ class Site:
         (self.data / "results" / "key_1" / "msg_1.json").write_bytes(RESULT)
         self.config.mkdir()
         (self.config / "prices.toml").write_text('version = "own"\n')
-        for name in ("instances/a.lock", "snapshots/old.db", "backups/old.tar", ".hidden/draft"):
+        for name in (
+            "instances/a.lock",
+            "snapshots/old.db",
+            "backups/old.tar",
+            ".hidden/draft",
+            "results/c.part",
+        ):
             (self.data / name).parent.mkdir(exist_ok=True)
             (self.data / name).write_text("not for the archive")
 
