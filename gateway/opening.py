@@ -1,6 +1,8 @@
 """Open what the settings name: for the server, and for commands that work beside it."""
 
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from gateway.keys import Budget, KeyRing, Limits, admin_key
@@ -62,3 +64,16 @@ def open_limiter(settings: Settings) -> Limiter:
     from gateway.limits.shared import SharedCounters  # noqa: PLC0415 - the client of Redis, which few need
 
     return Limiter(SharedCounters(url))
+
+
+@contextlib.asynccontextmanager
+async def embedded_upstream(settings: Settings) -> AsyncIterator[str | None]:
+    """The address of the embedded sandbox, which runs as long as the server, or None for Anthropic."""
+    if settings.upstream != "sandbox":
+        yield None
+        return
+    import sandbox  # noqa: PLC0415 - a program of its own, which only this setting needs
+
+    async with sandbox.serve("127.0.0.1", 0) as url:
+        logger.warning("Answers come from the embedded sandbox, not from Anthropic", extra={"sandbox": url})
+        yield url

@@ -1,13 +1,12 @@
 """Run the gateway: one uvicorn server that finishes what it has begun before it stops listening."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import math
+import multiprocessing
 import signal
 import socket
-from collections.abc import AsyncIterator
 from types import FrameType
 from typing import Any
 
@@ -18,9 +17,11 @@ from gateway import __version__
 from gateway.app import create_app
 from gateway.folders import check_writable
 from gateway.logs import configure
+from gateway.metrics.workers import Worker
+from gateway.opening import embedded_upstream
 from gateway.protocol import Http, look_at, patient
 from gateway.services import LAST_WORDS_SECONDS, Services
-from gateway.settings import Settings, SettingsError
+from gateway.settings import Settings
 
 logger = logging.getLogger("gateway")
 
@@ -90,16 +91,34 @@ def limit_unsent(listener: Any) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
+class WorkerServer(Server):
+    """One of several: its supervisor speaks to it by SIGTERM, and it does not outlive it."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGINT is left to the supervisor: a terminal sends it to both, and a second one cuts calls off."""
+        if sig != signal.SIGINT:
+            super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        """Accept connections until the supervisor says stop, or is gone."""
+        await super().startup(sockets)
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        loop, sentinel = asyncio.get_running_loop(), parent.sentinel
+
+        def orphaned() -> None:
+            loop.remove_reader(sentinel)
+            self.handle_exit(signal.SIGTERM, None)
+
+        loop.add_reader(sentinel, orphaned)
+
+
 def run(settings: Settings) -> None:
-    """Serve until a signal says stop.
+    """Serve with this process until a signal says stop.
 
     Raises:
-        SettingsError: a folder that must be written cannot be, or more than one process is asked for.
+        SettingsError: a folder that must be written cannot be.
     """
-    if settings.workers > 1:
-        raise SettingsError(
-            ["WORKERS: this version serves with one process; run replicas behind a proxy instead"]
-        )
     check_writable(settings)
     configure(settings)
     gc.disable()  # until the server listens: looking for garbage is a third of a second of the start
@@ -107,38 +126,49 @@ def run(settings: Settings) -> None:
         runner.run(serve(settings))
 
 
+def work(settings: Settings, upstream_url: str | None, worker: Worker, listener: socket.socket) -> None:
+    """Serve as one of several processes (`gateway.supervisor`) until a signal says stop.
+
+    Args:
+        settings: the operator's settings.
+        upstream_url: the embedded sandbox; the settings' address when None.
+        worker: which one.
+        listener: the socket from which all accept.
+    """
+
+    async def accept() -> None:
+        services = Services(settings, upstream_url, worker)
+        await WorkerServer(_config(settings, services), services).serve(sockets=[listener])
+
+    configure(settings)
+    gc.disable()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(accept())
+
+
 async def serve(settings: Settings) -> None:
     """Serve in the running loop until a signal says stop."""
-    async with _upstream_url(settings) as upstream_url:
+    async with embedded_upstream(settings) as upstream_url:
         services = Services(settings, upstream_url)
-        config = uvicorn.Config(
-            create_app(services),
-            host=settings.host,
-            port=settings.port,
-            ssl_certfile=settings.tls_cert_file,
-            ssl_keyfile=settings.tls_key_file,
-            http=Http,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        )
+        config = _config(settings, services)
         logger.info("Gateway starts", extra={"version": __version__, "upstream": settings.upstream})
         await Server(config, services).serve()
     logger.info("Gateway stopped")
 
 
-@contextlib.asynccontextmanager
-async def _upstream_url(settings: Settings) -> AsyncIterator[str | None]:
-    """The address of the embedded sandbox, which runs as long as the server, or None for Anthropic."""
-    if settings.upstream != "sandbox":
-        yield None
-        return
-    import sandbox  # noqa: PLC0415 - a program of its own, which only this setting needs
-
-    async with sandbox.serve("127.0.0.1", 0) as url:
-        logger.warning("Answers come from the embedded sandbox, not from Anthropic", extra={"sandbox": url})
-        yield url
+def _config(settings: Settings, services: Services) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(services),
+        host=settings.host,
+        port=settings.port,
+        ssl_certfile=settings.tls_cert_file,
+        ssl_keyfile=settings.tls_key_file,
+        http=Http,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+    )

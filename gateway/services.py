@@ -25,6 +25,7 @@ from gateway.ledger import Ledger, Tally
 from gateway.logs import RequestLog
 from gateway.metrics import OTHER, Metrics
 from gateway.metrics.scrape import Scrape
+from gateway.metrics.workers import Worker
 from gateway.opening import open_keys, open_limiter, open_store
 from gateway.origin import client_address
 from gateway.pool import Answer
@@ -86,6 +87,7 @@ class Services:
     Args:
         settings: the operator's settings.
         upstream_url: the embedded sandbox; the settings' address when None.
+        worker: this one of several processes; None where it is the only one.
 
     Raises:
         gateway.store.StoreError: the database cannot be opened.
@@ -93,7 +95,9 @@ class Services:
         OSError: DATA_DIR cannot be written.
     """
 
-    def __init__(self, settings: Settings, upstream_url: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings, upstream_url: str | None = None, worker: Worker | None = None
+    ) -> None:
         self.settings = settings
         self.prices = PriceTable.load(settings.config_dir / "prices.toml")
         self.store = open_store(settings)
@@ -139,8 +143,8 @@ class Services:
         self.reconciliation: Reconciliation | None = None
         if settings.anthropic_admin_key is not None and not self.sandbox:
             self.reconciliation = Reconciliation(self.store, self._ask_as_admin)
-        self.metrics = Metrics()
-        self.scrape = Scrape(self)
+        self.metrics = Metrics(worker and worker.folder)
+        self.scrape = Scrape(self, worker)
         self.request_log = RequestLog(settings)
         self.tracing = open_tracing(settings, self.upstream_url)
         self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]

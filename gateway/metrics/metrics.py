@@ -78,16 +78,16 @@ class Metrics:
     """The counts of one process.
 
     Args:
-        run_dir: the folder in which the workers of one gateway agree on labels; None for one process.
+        shared: a folder in which several workers agree on labels; None for one process.
 
     Attributes:
         upstream_limits: Anthropic's limits as its answers tell them.
     """
 
-    def __init__(self, run_dir: Path | None = None) -> None:
+    def __init__(self, shared: Path | None = None) -> None:
         self._instruments: list[Instrument] = []
-        self._keys = CappedLabels(MAX_KEYS, run_dir and run_dir / "keys")
-        self._models = CappedLabels(MAX_MODELS, run_dir and run_dir / "models")
+        self._keys = CappedLabels(MAX_KEYS, shared and shared / "keys")
+        self._models = CappedLabels(MAX_MODELS, shared and shared / "models")
         self.upstream_limits = UpstreamLimits()
         self._requests = self._counter(names.REQUESTS)
         self._durations = self._histogram(names.DURATION)

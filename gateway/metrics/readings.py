@@ -7,10 +7,10 @@ import shutil
 import sys
 import time
 from collections import Counter
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anthropic
 from sqlalchemy import Connection, select
 
 from gateway import __version__
@@ -161,7 +161,7 @@ class Readings:
             settings.response_validation,
         )
         values: dict[Description, Values] = {
-            BUILD: {(__version__, python, anthropic.__version__): 1},
+            BUILD: {(__version__, python, metadata.version("anthropic")): 1},
             CONFIG: {choices: 1},
             PRICING: {(services.prices.version,): 1},
             READY: {(): int(services.initialized and not services.draining)},

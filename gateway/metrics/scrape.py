@@ -1,6 +1,5 @@
 """Answer a scrape with what is counted and what is read, in this process or in all workers."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.metrics.exposition import render
@@ -8,7 +7,7 @@ from gateway.metrics.instruments import Description, Values
 from gateway.metrics.metrics import Metrics
 from gateway.metrics.names import PREFIX
 from gateway.metrics.readings import READINGS, Readings
-from gateway.metrics.workers import Snapshots
+from gateway.metrics.workers import Snapshots, Worker
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -26,14 +25,13 @@ class Scrape:
 
     Args:
         services: where the values live.
-        run_dir: the folder that the workers of one gateway share; None for one process.
-        worker: this worker's number.
+        worker: this one of several processes; None where it is the only one.
     """
 
-    def __init__(self, services: "Services", run_dir: Path | None = None, worker: int = 0) -> None:
+    def __init__(self, services: "Services", worker: Worker | None = None) -> None:
         self._metrics = services.metrics
         self._readings = Readings(services)
-        self._snapshots = None if run_dir is None else Snapshots(run_dir, worker, DESCRIPTIONS, self._values)
+        self._snapshots = None if worker is None else Snapshots(worker, DESCRIPTIONS, self._values)
 
     async def start(self) -> None:
         """Begin to tell the other workers."""

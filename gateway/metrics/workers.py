@@ -28,6 +28,18 @@ Snapshot = Mapping[str, Values]
 """Values by the metric's name."""
 
 
+class Worker(NamedTuple):
+    """One of several processes that serve together.
+
+    Attributes:
+        number: its own, never used twice.
+        folder: shared with the others, and with nobody else.
+    """
+
+    number: int
+    folder: Path
+
+
 class _Dead(NamedTuple):
     numbers: frozenset[int]
     values: Snapshot
@@ -51,18 +63,17 @@ class Snapshots:
     """One worker's part.
 
     Args:
-        folder: shared by the workers of this gateway, and by nobody else.
-        number: this worker's, never used twice.
+        worker: which one.
         descriptions: of all metrics.
         read: gives this worker's values.
     """
 
     def __init__(
-        self, folder: Path, number: int, descriptions: Iterable[Description], read: Callable[[], Snapshot]
+        self, worker: Worker, descriptions: Iterable[Description], read: Callable[[], Snapshot]
     ) -> None:
-        self._folder = folder
-        self._number = number
+        self._number, self._folder = worker
         self._descriptions = tuple(descriptions)
+        self._shared = {each.name for each in self._descriptions if each.across != "local"}
         self._read = read
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +93,8 @@ class Snapshots:
     def write(self) -> Snapshot:
         """Write this worker's values as they are now, and return them."""
         values = self._read()
-        _write(_path(self._folder, self._number), _pack(values))
+        shared = {name: samples for name, samples in values.items() if name in self._shared}
+        _write(_path(self._folder, self._number), _pack(shared))
         return values
 
     def joined(self) -> Joined:

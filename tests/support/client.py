@@ -97,7 +97,11 @@ class Client:
     ) -> Iterator[Stream]:
         """Send a request and wait for the head of its answer."""
         connection = self.begin(method, target, body, headers, with_key=with_key)
-        stream = Stream(connection)
+        try:
+            stream = Stream(connection)
+        except BaseException:
+            connection.close()
+            raise
         try:
             yield stream
         finally:
