@@ -102,9 +102,11 @@ def _parser() -> ArgumentParser:
     # The sandbox is a program of its own: its arguments (--host, --port, --help, …) are its own affair.
     command = commands.add_parser("sandbox", add_help=False, help="run only the stand-in for Anthropic's API")
     command.set_defaults(run=sandbox)
-    commands.add_parser(
+    command = commands.add_parser(
         "healthcheck", help="ask the running server whether it is healthy; exit 1 when not"
-    ).set_defaults(run=healthcheck)
+    )
+    _add_json(command)
+    command.set_defaults(run=healthcheck)
 
     commands.begin("keys, cost, batches")
     cli_keys.add_to(commands)
@@ -154,10 +156,12 @@ def healthcheck(options: Namespace) -> int:
     settings = _settings(options)
     from gateway import healthcheck
 
-    if healthcheck.healthy(settings.port, tls=settings.tls_cert_file is not None):
-        return 0
-    print("The gateway is not healthy, or not there.", file=sys.stderr)
-    return 1
+    healthy = healthcheck.healthy(settings.port, tls=settings.tls_cert_file is not None)
+    if options.json:
+        print_json({"healthy": healthy})
+    elif not healthy:
+        print("The gateway is not healthy, or not there.", file=sys.stderr)
+    return 0 if healthy else 1
 
 
 def admin_key(options: Namespace) -> int:

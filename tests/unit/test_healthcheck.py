@@ -1,6 +1,7 @@
 """The health check's exit code follows the server's answer, also over TLS, and costs a container little."""
 
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -71,3 +72,16 @@ def test_the_command_reads_the_settings(
             assert cli.main(["--env-file", os.devnull, "healthcheck"]) == exit_code
 
     assert capsys.readouterr().err == "The gateway is not healthy, or not there.\n"
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_command_for_programs(
+    status: int, healthy: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UPSTREAM", "sandbox")
+    with server(status) as port:
+        monkeypatch.setenv("PORT", str(port))
+        assert cli.main(["--env-file", os.devnull, "healthcheck", "--json"]) == (0 if healthy else 1)
+
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"healthy": healthy}, "")
