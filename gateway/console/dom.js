@@ -36,21 +36,23 @@ export function say(text) {
   toastTimer = setTimeout(() => toast.classList.remove("shown"), 2500);
 }
 
-/** Put text on the clipboard. Browsers offer their clipboard to https and localhost alone, so there is a second way. */
-export async function copy(text, near) {
+/** Put text on the clipboard, and say so on the button. Browsers offer their clipboard to https and localhost alone:
+ * elsewhere there is a second way. */
+export async function copy(text, button) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
     const field = h("textarea", { class: "visually-hidden", "aria-hidden": "true" });
     field.value = text;
-    near.after(field);
+    button.after(field);
     field.select();
     const copied = document.execCommand("copy");
     field.remove();
-    near.focus();
+    button.focus();
     if (!copied) return say("Could not copy: select the text and copy it by hand");
   }
-  say("Copied");
+  button.textContent = "Copied";
+  setTimeout(() => (button.textContent = "Copy"), 2000);
 }
 
 /** A group of radio buttons that looks like one control. */

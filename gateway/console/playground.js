@@ -197,7 +197,7 @@ async function stream(body, answer) {
   }
   answer.classList.remove("waiting");
   const took = performance.now() - begun;
-  if (failure) answer.append(h("p", { class: "error" }, failure));
+  if (failure) text.after(h("p", { class: "error" }, failure));
   const notes = [];
   if (signal.aborted) notes.push("stopped");
   if (whole && whole.stop_reason !== "end_turn") notes.push(whole.stop_reason?.replaceAll("_", " ") ?? "");

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,7 +49,8 @@ def _fill(data: Path) -> None:
     data.mkdir(parents=True)
     store = Store(f"sqlite:///{data / 'gateway.db'}")
     try:
-        asyncio.run(_live(store))
+        with ThreadPoolExecutor(1) as thread:  # a browser's event loop may be this one's
+            thread.submit(lambda: asyncio.run(_live(store))).result()
     finally:
         store.close_now()
 

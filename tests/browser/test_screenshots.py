@@ -4,6 +4,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.browser.conftest import Watched
 from tests.browser.console import ask, open_view, sign_in
-from tests.browser.history import KEYS
+from tests.browser.history import KEYS, busy_gateway
 from tests.support.client import Client
 from tests.support.gateway import ROOT, Gateway
 
@@ -62,13 +63,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def lively(busy: Gateway) -> Iterator[Gateway]:
-    """The gateway while its apps are at work."""
-    by_name = {key["name"]: key["id"] for key in busy.call("GET", "/api/v1/keys").json()["data"]["data"]}
+def lively(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """A gateway while its apps, and nobody else, are at work."""
+    with busy_gateway(tmp_path_factory.mktemp("lively")) as gateway, at_work(gateway):
+        yield gateway
+
+
+@contextmanager
+def at_work(gateway: Gateway) -> Iterator[None]:
+    """Calls of the apps, the last of which takes its time."""
+    by_name = {key["name"]: key["id"] for key in gateway.call("GET", "/api/v1/keys").json()["data"]["data"]}
     clients = []
     for fields in KEYS:
-        rotated = busy.call("POST", f"/api/v1/keys/{by_name[fields['name']]}/rotate")
-        clients.append(Client(busy.url, rotated.json()["data"]["key"]))
+        rotated = gateway.call("POST", f"/api/v1/keys/{by_name[fields['name']]}/rotate")
+        clients.append(Client(gateway.url, rotated.json()["data"]["key"]))
     kitchen, album, study, _ = clients
     for client, model, words in (
         (kitchen, "claude-haiku-4-5", 40),
@@ -84,7 +92,7 @@ def lively(busy: Gateway) -> Iterator[Gateway]:
         target=study.call, args=("POST", "/api/v1/messages/create", message("sandbox-slow-4000ms", 80))
     )
     slow.start()
-    yield busy
+    yield
     slow.join()
 
 
