@@ -37,6 +37,8 @@ def call_for(services: "Services", message: AsyncMessage, key: Key, admission: A
         "client": None,
     }
     call = Call(services, scope, _nobody)
+    if services.tracing is not None:
+        call.trace = services.tracing.begin(call)
     call.operation = services.catalog[OPERATION]
     call.key = key
     call.admission = admission

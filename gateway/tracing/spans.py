@@ -96,7 +96,7 @@ class CallTrace:
             kind=SpanKind.SERVER,
             attributes={
                 "http.request.method": call.method,
-                "url.scheme": str(call.scope["scheme"]),
+                "url.scheme": str(call.scope.get("scheme", "http")),
                 "url.path": call.path.decode("latin-1"),
                 "anthropic_gateway.request_id": call.request_id,
             },

@@ -15,7 +15,7 @@ from tests.conftest import Relay
 from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.collector import Collector, Span, collecting
-from tests.support.gateway import ROOT, UPSTREAM_KEY, Gateway
+from tests.support.gateway import ROOT, UPSTREAM_KEY, Gateway, eventually
 from tests.support.recorder import Recorder, answer, stream
 
 PROMPT = "canary-of-the-prompt-5d1f"
@@ -234,6 +234,25 @@ def test_what_costs_no_tokens_is_traced_as_plain_http(traced: Traced) -> None:
     assert server.attributes["http.route"] == "/v1/files"
     assert client.name == "GET"
     assert not any(name.startswith("gen_ai") for name in client.attributes)
+
+
+def test_an_asynchronous_message_stays_in_its_callers_trace(traced: Traced) -> None:
+    traced.upstream.script(answer(body=json.dumps(MESSAGE).encode()))
+    trace_id, _, headers = caller()
+
+    assert traced.kitchen.call("POST", "/api/v1/messages/async", BODY, headers).status == 202
+
+    def find() -> list[Span] | None:
+        spans = [span for span in traced.collector.spans if span.trace_id == trace_id]
+        return spans if len(spans) == 3 else None
+
+    spans = {
+        (span.kind, span.attributes.get("anthropic_gateway.operation")): span for span in eventually(find, 20)
+    }
+    run = spans["SERVER", "create_message"]
+    assert spans["CLIENT", None].parent_id == run.span_id
+    assert spans["CLIENT", None].attributes["gen_ai.usage.output_tokens"] == 5
+    assert ("SERVER", "create_async_message") in spans
 
 
 @pytest.mark.parametrize("given", ["nonsense", "00-" + "0" * 32 + "-" + "1" * 16 + "-01"])
