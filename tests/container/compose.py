@@ -52,6 +52,7 @@ class Project:
         return f"http://127.0.0.1:{self.port}"
 
     def command(self, *arguments: str) -> list[str]:
+        """The words of a Compose command."""
         files = [word for file in self.files for word in ("--file", str(file))]
         options = ["--project-name", self.name, "--env-file", os.devnull]
         return ["docker", "compose", *options, *files, *arguments]
@@ -128,14 +129,14 @@ def _run(command: list[str], *, check: bool, env: dict[str, str]) -> Result:
 
 
 @contextmanager
-def network() -> Iterator[None]:
+def network(name: str = NETWORK) -> Iterator[None]:
     """The external network that the user makes before the first start."""
-    made = docker("network", "create", NETWORK, check=False).returncode == 0
+    made = docker("network", "create", name, check=False).returncode == 0
     try:
         yield
     finally:
         if made:
-            docker("network", "rm", NETWORK)
+            docker("network", "rm", name)
 
 
 @contextmanager
@@ -188,9 +189,9 @@ def call(method: str, url: str, key: str, body: object = None) -> tuple[int, Any
             return refused.code, json.load(refused)
 
 
-def healthy(url: str) -> bool:
+def healthy(url: str, path: str = "/health") -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=1) as answer:
+        with urllib.request.urlopen(url + path, timeout=1) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

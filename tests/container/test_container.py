@@ -29,6 +29,11 @@ for status in pathlib.Path("/proc").glob("[0-9]*/status"):
 TOOLCHAIN = (
     "import shutil; print([name for name in ('cc', 'gcc', 'clang', 'ld', 'make') if shutil.which(name)])"
 )
+UNCOMPILED = """
+import os, sys, gateway.server, gateway.healthcheck, sandbox
+modules = [module for module in sys.modules.values() if getattr(module, "__cached__", None)]
+print([module.__name__ for module in modules if not os.path.exists(module.__cached__)])
+"""
 WRITABLE = """
 import os
 for folder, folders, files in os.walk("/"):
@@ -84,6 +89,10 @@ def test_only_data_logs_and_tmp_can_be_written(installed: Project) -> None:
 
     assert {"/data", "/logs", "/tmp"} <= set(folders)
     assert all(folder.split("/")[1] in ("data", "logs", "tmp") for folder in folders)
+
+
+def test_nothing_is_compiled_at_a_start(installed: Project) -> None:
+    assert installed.python(UNCOMPILED).strip() == "[]"
 
 
 def test_no_compiler(installed: Project) -> None:
