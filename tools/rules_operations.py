@@ -26,7 +26,7 @@ ALLOWED: dict[str, tuple[Any, ...]] = {
     "audit": (True,),
 }
 # Tags of what the gateway itself offers: no SDK method stands behind these operations.
-OWN_TAGS = frozenset({"system", "keys", "usage", "async_messages"})
+OWN_TAGS = frozenset({"system", "keys", "usage", "async_messages", "content"})
 VERB_NOUN = re.compile(
     r"(cancel|count|create|delete|download|get|list|revoke|rotate|stream|update|upload)(_[a-z0-9]+)+"
 )

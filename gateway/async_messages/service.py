@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.async_messages.lines import Lines
 from gateway.async_messages.record import AsyncMessage, Ending
 from gateway.async_messages.run import call_for, cancel, failure, run
-from gateway.async_messages.table import Table
+from gateway.async_messages.table import DELETED_AT_ONCE, Table
 from gateway.call import Call
 from gateway.content import ContentGone
 from gateway.errors import GatewayError, Headers, NotFound, RateLimited, ServiceUnavailable
@@ -166,6 +166,16 @@ class AsyncMessages:
         kept = [message.request_content, message.answer_content]
         await self._content.delete(*(content_id for content_id in kept if content_id is not None))
         return "deleted"
+
+    async def forget(self, key_id: str) -> None:
+        """Delete a key's messages that have ended, with their answers.
+
+        Raises:
+            ServiceUnavailable: the database cannot be written.
+        """
+        kept = await self._table.forget(key_id)
+        for start in range(0, len(kept), DELETED_AT_ONCE):
+            await self._content.delete(*kept[start : start + DELETED_AT_ONCE])
 
     async def _owned(self, key: Key, message_id: str) -> AsyncMessage:
         message = await self._table.find(message_id)

@@ -82,6 +82,10 @@ class Table:
         """Delete a message."""
         await self._store.write(_delete, async_messages.c.id == message_id)
 
+    async def forget(self, key_id: str) -> list[str]:
+        """Delete a key's messages that have ended; returns the contents that were kept of them."""
+        return await self._store.write(_forget, key_id)
+
     async def canceled_of(self, running: Collection[str]) -> list[str]:
         """Which of these were canceled by another process."""
         return await self._store.read(_canceled, list(running))
@@ -164,6 +168,13 @@ def _finish(
 
 def _delete(session: Session, where: ColumnElement[bool]) -> int:
     return session.connection.execute(async_messages.delete().where(where)).rowcount
+
+
+def _forget(session: Session, key_id: str) -> list[str]:
+    ended = (async_messages.c.key_id == key_id) & async_messages.c.status.not_in(UNFINISHED)
+    columns = (async_messages.c.request_content, async_messages.c.answer_content)
+    found = session.connection.execute(async_messages.delete().where(ended).returning(*columns)).all()
+    return [content_id for row in found for content_id in row if content_id is not None]
 
 
 def _canceled(connection: Connection, ids: list[str]) -> list[str]:

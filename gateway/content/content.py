@@ -150,6 +150,10 @@ class Content:
         """Bytes that are kept, by kind."""
         return await self._store.read(_sizes)
 
+    async def kept_for(self, key_id: str) -> list[tuple[str, int, int, int]]:
+        """What is kept for a key: kind, how many, bytes, when the last goes (milliseconds since 1970)."""
+        return await self._store.read(_kept_for, key_id)
+
     async def enter(self, stored: Stored) -> None:
         """Make written bytes a content. For `Writer` alone."""
         await self._store.write(_insert, stored)
@@ -277,3 +281,13 @@ def _ids(connection: Connection, condition: Any) -> list[str]:
 def _sizes(connection: Connection) -> dict[str, int]:
     sums = select(contents.c.kind, func.sum(contents.c.size)).group_by(contents.c.kind)
     return {kind: int(size) for kind, size in connection.execute(sums)}
+
+
+def _kept_for(connection: Connection, key_id: str) -> list[tuple[str, int, int, int]]:
+    kinds = (
+        select(contents.c.kind, func.count(), func.sum(contents.c.size), func.max(contents.c.expires_at))
+        .where(contents.c.key_id == key_id)
+        .group_by(contents.c.kind)
+        .order_by(contents.c.kind)
+    )
+    return [(kind, items, int(size), last) for kind, items, size, last in connection.execute(kinds)]

@@ -37,7 +37,7 @@ OPEN = {
 }
 """All that needs no key: a new one has to be entered here."""
 
-FOR_EVERY_KEY = {"get_usage", "get_own_key", "list_calls"}
+FOR_EVERY_KEY = {"get_usage", "get_own_key", "list_calls", "get_content", "delete_content"}
 """All that a key may do whatever its scopes are, each about that key alone."""
 
 KEYED = [operation for operation in CATALOG if operation.scope is not None]
