@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -121,7 +121,7 @@ def verify(options: Namespace) -> int:
     settings = load(env_file=options.env_file)
     manifest: Manifest | None = None
     if options.source is None:
-        findings = check_database(_live_url(settings))
+        findings = check_database(_live_url(settings), _content_size(settings))
     else:
         scratch = settings.data_dir if os.access(settings.data_dir, os.W_OK) else None
         with _source(options.source) as stream, Progress("Verify") as progress:
@@ -150,6 +150,22 @@ def _live_url(settings: Settings) -> str:
     if not database.is_file():
         raise BackupError(f"there is no database at {database}: is DATA_DIR the one of the server?")
     return f"sqlite:///{database}"
+
+
+def _content_size(settings: Settings) -> Callable[[str], int | None] | None:
+    """The size of a content's file; PostgreSQL keeps contents in rows of its own."""
+    if settings.database_url is not None and not settings.database_url.get_secret_value().startswith(
+        "sqlite"
+    ):
+        return None
+
+    def size(content_id: str) -> int | None:
+        try:
+            return (settings.data_dir / "results" / content_id).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    return size
 
 
 def _target(path: Path, data: Path, *, force: bool) -> Path:

@@ -11,10 +11,14 @@ from sqlalchemy import Connection, Engine, Select, create_engine, func, select
 from sqlalchemy.exc import DBAPIError
 
 from gateway import audit
-from gateway.backup.archive import DATABASE, Manifest, Progress, read
+from gateway.backup.archive import DATA, DATABASE, Manifest, Progress, read
 from gateway.backup.database import require
 from gateway.store.migrate import StoreError, latest_schema, refuse_newer, schema, upgrade
-from gateway.store.tables import budgets, calls, usage_daily
+from gateway.store.tables import budgets, calls, contents, usage_daily
+
+CONTENTS = f"{DATA}results/"
+
+ContentSize = Callable[[str], int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,20 @@ def check_archive(
         with _opened(url) as engine:
             upgrade(engine)
         whole = f"{len(manifest.files)} files and {sum(manifest.rows.values())} rows, as the manifest says"
-        return manifest, [Finding("archive", whole), *check_database(url)]
+
+        def size(content_id: str) -> int | None:
+            file = manifest.files.get(CONTENTS + content_id)
+            return file.bytes if file else None
+
+        return manifest, [Finding("archive", whole), *check_database(url, size)]
 
 
-def check_database(url: str) -> list[Finding]:
+def check_database(url: str, content_size: ContentSize | None = None) -> list[Finding]:
     """Check a database as of one moment; a server that runs on it goes on meanwhile.
 
     Args:
         url: SQLAlchemy's URL.
+        content_size: the bytes that a content has, None where it is gone; without it none is looked at.
 
     Raises:
         StoreError: it cannot be opened, or its schema is another than this version's.
@@ -75,7 +85,10 @@ def check_database(url: str) -> list[Finding]:
         checks: list[Callable[[Connection], Finding]] = [_check_audit, _check_ledger, _check_budgets]
         if embedded:
             checks = [_check_file, _check_foreign_keys, *checks]
-        return [check(connection) for check in checks]
+        findings = [check(connection) for check in checks]
+        if content_size is not None:
+            findings.append(_check_contents(connection, content_size))
+        return findings
 
 
 @contextmanager
@@ -172,6 +185,17 @@ def _check_budgets(connection: Connection) -> Finding:
             if int(connection.execute(select(day).where(own, within)).scalar_one()) != spent:
                 return Finding("budgets", f"the balance of {balance.key_id} is not what it spent", ok=False)
     return Finding("budgets", f"{len(balances)} balances agree with the ledger")
+
+
+def _check_contents(connection: Connection, content_size: ContentSize) -> Finding:
+    """What apps asked to keep. One that is missing was deleted since the moment at which we look."""
+    rows = connection.execute(select(contents.c.id, contents.c.size)).all()
+    found = [(row.id, row.size, content_size(row.id)) for row in rows]
+    for content_id, expected, size in found:
+        if size not in (None, expected):
+            return Finding("contents", f"{content_id} has {size} bytes, not {expected}", ok=False)
+    deleted = sum(size is None for *_, size in found)
+    return Finding("contents", f"{len(found) - deleted} whole" + (f", {deleted} deleted" if deleted else ""))
 
 
 def _by_name(connection: Connection, statement: Select[Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
