@@ -29,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     rules_operations.envelope_queries_are_bounded,
     rules_operations.native_parameters_are_unbounded,
     rules_schemas.examples_are_named,
+    rules_schemas.examples_show_how,
     rules_schemas.examples_fit_their_schema,
     rules_schemas.unions_are_mapped,
     rules_schemas.unions_by_type_are_open,

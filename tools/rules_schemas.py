@@ -16,6 +16,19 @@ def examples_are_named(contract: Contract) -> Iterator[str]:
             yield f"{dialect} {pointer}: must be a $ref to a part of an examples.yaml"
 
 
+def examples_show_how(contract: Contract) -> Iterator[str]:
+    """Each operation can be tried as it is documented: JSON bodies, answers and path parameters have one."""
+    for operation in contract.operations():
+        body = contract.resolve(operation.dialect, operation.content.get("requestBody", {}))
+        for place, part in {"request": body, **contract.responses(operation)}.items():
+            media = part.get("content", {}).get("application/json", {})
+            if "$ref" in media.get("schema", {}) and not media.get("examples"):
+                yield f"{operation}: {place} has no example"
+        for parameter in contract.parameters(operation):
+            if parameter["in"] == "path" and "example" not in parameter:
+                yield f"{operation}: path parameter {parameter['name']} has no example"
+
+
 def examples_fit_their_schema(contract: Contract) -> Iterator[str]:
     """An example is valid against the schema that it stands beside."""
     schemas = {dialect: Schemas(joined.document) for dialect, joined in contract.bundles.items()}

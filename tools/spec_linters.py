@@ -12,8 +12,8 @@ from pathlib import Path
 from tools import installed
 from tools.installed import ROOT, NotInstalled
 
-OPENAPI = ROOT / "openapi"
-BUNDLES = tuple(OPENAPI / "dist" / f"{dialect}.json" for dialect in ("native", "envelope"))
+HERE = Path(__file__).parent / "linters"
+BUNDLES = tuple(ROOT / "openapi" / "dist" / f"{dialect}.json" for dialect in ("native", "envelope"))
 TIMEOUT = 120.0
 """Seconds that one linter may take."""
 
@@ -24,10 +24,10 @@ def lint(bundles: Sequence[Path] = BUNDLES) -> Iterator[str]:
     Raises:
         NotInstalled: the linters cannot be had.
     """
-    programs = installed.node_folder(Path(__file__).parent / "linters") / "node_modules" / ".bin"
+    programs = installed.node_folder(HERE) / "node_modules" / ".bin"
     commands: list[list[str | Path]] = [
-        [programs / "redocly", "lint", "--config", OPENAPI / "redocly.yaml", "--format", "stylish"],
-        [programs / "spectral", "lint", "--ruleset", OPENAPI / "spectral.yaml", "--fail-severity", "hint"],
+        [programs / "redocly", "lint", "--config", HERE / "redocly.yaml", "--format", "stylish"],
+        [programs / "spectral", "lint", "--ruleset", HERE / "spectral.yaml", "--fail-severity", "hint"],
     ]
     for command in commands:
         ended = subprocess.run(

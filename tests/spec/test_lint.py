@@ -54,7 +54,8 @@ def document(path: str, operation_id: str) -> Document:
         "requestBody": {"content": {"application/json": copy.deepcopy(media_type)}},
         "responses": copy.deepcopy(responses),
     }
-    place = {"name": "id", "in": "path", "required": True, "description": "d", "schema": {"type": "string"}}
+    place: Document = {"name": "id", "in": "path", "required": True, "description": "d", "example": "x"}
+    place["schema"] = {"type": "string"}
     return {
         "openapi": "3.0.3",
         "info": {"title": "T", "version": "1.0.0"},
@@ -234,6 +235,8 @@ CASES: list[Case] = [
         "no operation things_create",
     ),
     (s.examples_are_named, lambda d: d.body.update(example={}), "not `example`"),
+    (s.examples_show_how, lambda d: d.body.pop("examples"), "request has no example"),
+    (s.examples_show_how, lambda d: d.item["parameters"][0].pop("example"), "parameter id has no example"),
     (s.examples_are_named, lambda d: d.body["examples"].update(two={"value": {}}), "must be a $ref"),
     (
         s.examples_fit_their_schema,

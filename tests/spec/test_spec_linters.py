@@ -15,7 +15,7 @@ pytestmark = pytest.mark.ecosystem
 
 def ours(ruleset: str) -> set[str]:
     """The rules of a ruleset that its tool does not bring along."""
-    rules = yaml.safe_load((ROOT / "openapi" / ruleset).read_text())["rules"]
+    rules = yaml.safe_load((spec_linters.HERE / ruleset).read_text())["rules"]
     return {name for name, rule in rules.items() if isinstance(rule, dict)}
 
 
