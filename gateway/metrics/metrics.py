@@ -16,6 +16,7 @@ from gateway.metrics.instruments import (
     Values,
 )
 from gateway.metrics.labels import NONE, OTHER, CappedLabels, method_label, outcome_label
+from gateway.metrics.model_lifecycle import ModelLifecycle
 from gateway.metrics.upstream_limits import UpstreamLimits, may_come_again
 from gateway.usage import Sampling
 
@@ -82,6 +83,7 @@ class Metrics:
 
     Attributes:
         upstream_limits: Anthropic's limits as its answers tell them.
+        models: when models retire, likewise.
     """
 
     def __init__(self, shared: Path | None = None) -> None:
@@ -89,6 +91,7 @@ class Metrics:
         self._keys = CappedLabels(MAX_KEYS, shared and shared / "keys")
         self._models = CappedLabels(MAX_MODELS, shared and shared / "models")
         self.upstream_limits = UpstreamLimits()
+        self.models = ModelLifecycle()
         self._requests = self._counter(names.REQUESTS)
         self._durations = self._histogram(names.DURATION)
         self._upstream = self._counter(names.UPSTREAM)

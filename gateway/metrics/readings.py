@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, select
 
 from gateway import __version__
-from gateway.metrics import upstream_limits
+from gateway.metrics import model_lifecycle, upstream_limits
 from gateway.metrics.instruments import Across, Description, Kind, Labels, Values
 from gateway.metrics.labels import OTHER
 from gateway.metrics.names import PREFIX
@@ -112,7 +112,7 @@ READINGS = (
     DB_WRITES, DB_FAILURES, DB_QUEUE, DB_SIZE, DB_ROWS, DISK_SIZE, DISK_FREE, AUDIT_RECORDS, AUDIT_FAILURES,
     BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESERVED, BATCHES, OLDEST_BATCH, ASYNC_MESSAGES, REPLAYS, CONTENT,
     DRIFT, RECONCILED,
-    MEMORY, CPU, FILES, STARTED, *upstream_limits.DESCRIPTIONS,
+    MEMORY, CPU, FILES, STARTED, *upstream_limits.DESCRIPTIONS, model_lifecycle.RETIRES,
 )  # fmt: skip
 
 STATES = ("in_progress", "canceling", "ended")
@@ -145,9 +145,8 @@ class Readings:
     def values(self) -> dict[str, Values]:
         """All values as they are now, by the metric's name; what is not known is left out."""
         found = self._plain() | self._from_files() | self._budgets()
-        return {description.name: values for description, values in found.items()} | (
-            self._services.metrics.upstream_limits.values()
-        )
+        told = self._services.metrics.upstream_limits.values() | self._services.metrics.models.values()
+        return {description.name: values for description, values in found.items()} | told
 
     def _plain(self) -> dict[Description, Values]:
         services = self._services

@@ -12,10 +12,11 @@ PATH = "/v1/models"
 
 async def list_models(call: Call) -> Response:
     """A page of models."""
-    return await relay.envelope_whole(call, await relay.send_envelope(call, "GET", f"{PATH}?{cursors(call)}"))
+    answer = await relay.send_envelope(call, "GET", f"{PATH}?{cursors(call)}")
+    return call.services.metrics.models.note(await relay.envelope_whole(call, answer))
 
 
 async def get_model(call: Call, model_id: str) -> Response:
     """One model."""
     answer = await relay.send_envelope(call, "GET", f"{PATH}/{quote(model_id, safe='')}")
-    return await relay.envelope_whole(call, answer)
+    return call.services.metrics.models.note(await relay.envelope_whole(call, answer))

@@ -7,9 +7,11 @@ from gateway.responses import Response
 
 async def models_list(call: Call) -> Response:
     """A page of models."""
-    return await relay.native_whole(call, await relay.send_native(call))
+    answer = await relay.send_native(call)
+    return call.services.metrics.models.note(await relay.native_whole(call, answer))
 
 
 async def models_retrieve(call: Call) -> Response:
     """One model."""
-    return await relay.native_whole(call, await relay.send_native(call))
+    answer = await relay.send_native(call)
+    return call.services.metrics.models.note(await relay.native_whole(call, answer))

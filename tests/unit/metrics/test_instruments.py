@@ -8,9 +8,11 @@ import pytest
 from gateway.metrics import stream_pace
 from gateway.metrics.exposition import render
 from gateway.metrics.instruments import Counter, Description, Histogram
+from gateway.metrics.model_lifecycle import RETIRES, ModelLifecycle
 from gateway.metrics.names import CHUNK_BUCKETS
 from gateway.metrics.stream_pace import StreamPace
 from gateway.metrics.upstream_limits import UpstreamLimits
+from gateway.responses import Response
 
 NANO = 10**9
 
@@ -142,3 +144,35 @@ def test_limits_with_a_price_of_their_own() -> None:
         ("priority_input_tokens", "opus"): 10,
         ("fast_output_tokens", "opus"): 20,
     }
+
+
+def told(data: object) -> Response:
+    return Response(200, [], b"", data)
+
+
+def retires(models: ModelLifecycle) -> dict[str, float]:
+    return {labels[0]: value for labels, value in models.values()[RETIRES.name].items()}
+
+
+def test_models_tell_when_they_retire() -> None:
+    models = ModelLifecycle()
+    opus = {"type": "model", "id": "claude-opus-5", "retires_at": "1970-01-02T00:00:00Z"}
+    page = told({"data": [opus, {"type": "model", "id": "claude-haiku-4-5", "retires_at": None}, None]})
+
+    assert models.note(page) is page
+    assert retires(models) == {"claude-opus-5": 86400}
+    models.note(told({**opus, "retires_at": "1970-01-03T00:00:00Z"}))
+    assert retires(models) == {"claude-opus-5": 2 * 86400}
+    models.note(told({**opus, "retires_at": None}))
+    assert retires(models) == {}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, [], {"data": None}, {"type": "error"}, {"type": "model", "id": "m", "retires_at": "soon"}],
+)
+def test_other_answers_about_models(data: object) -> None:
+    models = ModelLifecycle()
+    models.note(told(data))
+
+    assert retires(models) == {}
