@@ -5,7 +5,7 @@ import { $, h } from "./dom.js";
 import { clock, count, dollars, duration } from "./format.js";
 
 const EVERY = 2000;
-const SHOWN = 50;
+const SHOWN = 100;
 const STATES = {
   started: "running",
   done: "good",
@@ -28,6 +28,7 @@ export function start() {
     tell(paused ? "Paused" : "Live", paused ? "paused" : "");
     if (!paused) look();
   });
+  $("filter").addEventListener("input", filter);
   document.addEventListener("visibilitychange", () => document.hidden || look());
 }
 
@@ -76,6 +77,19 @@ function update(calls) {
     former.delete(id);
   }
   for (const { element } of former.values()) element.remove();
+  filter();
+}
+
+/** Hide the rows that lack one of the words. */
+function filter() {
+  const words = $("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let left = 0;
+  for (const { element } of rows.values()) {
+    const text = [...element.cells].map((cell) => cell.textContent.toLowerCase()).join(" ");
+    element.hidden = !words.every((word) => text.includes(word));
+    if (!element.hidden) left += 1;
+  }
+  $("calls-none").hidden = left > 0 || rows.size === 0;
 }
 
 function tell(text, state) {

@@ -38,6 +38,13 @@ def test_calls_appear_by_themselves_and_not_while_paused(busy: Gateway, watched:
         page.clock.run_for(2_000)
     assert row.evaluate("row => row.mark") == "the same", "a row that says the same is left alone"
 
+    page.get_by_label("Filter").fill("LIVE haiku")
+    expect(page.locator("#calls tbody tr:visible")).to_have_count(1)
+    page.get_by_label("Filter").fill("live opus")
+    expect(page.get_by_text("None of the latest calls is like that.")).to_be_visible()
+    page.get_by_label("Filter").fill("")
+    expect(row).to_be_visible()
+
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#live-text")).to_have_text("Paused")
     asked = len(watched.requests)
