@@ -54,6 +54,9 @@ class EndedBatches:
         webhooks: who is told.
         key_name: the name of a key by its id.
         now: the clock, in seconds since 1970.
+
+    Attributes:
+        failures: how often results could not be written.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class EndedBatches:
         dialect = sqlite if store.embedded else postgresql
         insert = dialect.insert(ended_batches).on_conflict_do_nothing()
         self._insert = insert.returning(ended_batches.c.batch_id)
+        self.failures = 0
 
     @property
     def wanted(self) -> bool:
@@ -83,7 +87,11 @@ class EndedBatches:
     def keeping(self, key_id: str, *, wanted: bool = True) -> "Keeping":
         """Takes results in while they are read; `wanted` is False for a batch that is to be deleted."""
         keep = wanted and self._lifetime > 0
-        return Keeping(self._content.writer(key_id, KIND, lifetime=self._lifetime) if keep else None)
+        writer = self._content.writer(key_id, KIND, lifetime=self._lifetime) if keep else None
+        return Keeping(writer, self._count_failure)
+
+    def _count_failure(self) -> None:
+        self.failures += 1
 
     async def enter(self, key_id: str, batch_id: str, batch: bytes | None, content_id: str | None) -> None:
         """Enter a batch, and put what is to be told of it into the outbox. Twice is no error.
@@ -141,10 +149,12 @@ class Keeping:
 
     Args:
         writer: takes them in; None where nothing is kept.
+        failed: told when it cannot.
     """
 
-    def __init__(self, writer: Writer | None) -> None:
+    def __init__(self, writer: Writer | None, failed: Callable[[], None]) -> None:
         self._writer = writer
+        self._failed = failed
         self._fault: ServiceUnavailable | None = None
 
     async def __aenter__(self) -> Self:
@@ -163,6 +173,7 @@ class Keeping:
                 await self._writer.write(chunk)
             except ServiceUnavailable as fault:
                 self._fault = fault
+                self._failed()
 
     async def commit(self) -> str | None:
         """They are whole: keep them. Returns the id of the content, None where nothing is kept.

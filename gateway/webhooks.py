@@ -45,6 +45,9 @@ IDLE = 30.0
 FORGET = 7 * 86_400.0
 """Seconds after which no message waits any more."""
 
+OUTCOMES = ("delivered", "failed", "given_up")
+"""What comes of an attempt."""
+
 GONE = 410
 """A receiver that answers this wants no more of it."""
 
@@ -68,7 +71,7 @@ class Webhooks:
         now: the clock, in seconds since 1970.
 
     Attributes:
-        outcomes: attempts by what came of them: `delivered`, `failed`, `given_up`.
+        outcomes: attempts, by OUTCOMES.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from gateway.metrics.labels import OTHER
 from gateway.metrics.names import PREFIX
 from gateway.prices import NANODOLLARS
 from gateway.store.tables import budgets
+from gateway.webhooks import OUTCOMES
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -87,6 +88,13 @@ REPLAYS = _own("counter", "idempotent_replays", "Answers given again to a reques
 CONTENT = _own(
     "gauge", "content_bytes", "What callers asked to be kept, measured once an hour.", "kind", across="max"
 )
+ARCHIVE_FAILURES = _own(
+    "counter", "batch_archive_failures", "Results of batches that could not be kept yet; it is tried again."
+)
+WEBHOOK_ATTEMPTS = _own(
+    "counter", "webhook_attempts", "Attempts to tell the webhook of a batch's end, by what came of them.",
+    "outcome",
+)  # fmt: skip
 DRIFT = _own(
     "gauge",
     "reconcile_drift_ratio",
@@ -111,7 +119,7 @@ READINGS = (
     BUILD, CONFIG, PRICING, READY, INFLIGHT, TASKS, QUEUE_DEPTH, STORAGE_UP, STORAGE_FAILURES,
     DB_WRITES, DB_FAILURES, DB_QUEUE, DB_SIZE, DB_ROWS, DISK_SIZE, DISK_FREE, AUDIT_RECORDS, AUDIT_FAILURES,
     BUDGET_LIMIT, BUDGET_SPENT, BUDGET_RESERVED, BATCHES, OLDEST_BATCH, ASYNC_MESSAGES, REPLAYS, CONTENT,
-    DRIFT, RECONCILED,
+    ARCHIVE_FAILURES, WEBHOOK_ATTEMPTS, DRIFT, RECONCILED,
     MEMORY, CPU, FILES, STARTED, *upstream_limits.DESCRIPTIONS, model_lifecycle.RETIRES,
 )  # fmt: skip
 
@@ -187,6 +195,8 @@ class Readings:
         batches = services.batch_costs
         states = Counter(batches.state(batch) for batch in batches.open)
         values[BATCHES] = {(state,): states[state] for state in STATES}
+        values[ARCHIVE_FAILURES] = {(): services.ended_batches.failures}
+        values[WEBHOOK_ATTEMPTS] = {(name,): services.webhooks.outcomes[name] for name in OUTCOMES}
         if batches.open:
             values[OLDEST_BATCH] = {(): batches.open[0].since}
         if services.reconciliation is not None:

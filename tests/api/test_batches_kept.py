@@ -15,6 +15,7 @@ from tests.support import gateway as gateways
 from tests.support.client import Answer, Client
 from tests.support.gateway import UPSTREAM_KEY, Gateway, eventually
 from tests.support.recorder import Received, Recorder, answer, stream
+from tests.support.snippets import snippet
 from tests.support.walls import MESSAGE, is_missing, make_app, make_batch
 
 IMPATIENT = ("-m", "tests.api.impatient")
@@ -245,6 +246,8 @@ def test_the_webhook(parts: Parts) -> None:
     assert event["data"]["key"].startswith("batches ")
     assert b"custom_id" not in request.body
     assert b"results_url" not in request.body
+    shown = json.loads(snippet("docs/batches.md > A webhook instead of asking > json"))
+    assert (shown.keys(), shown["data"].keys()) == (event.keys(), event["data"].keys())
 
 
 def test_the_cost_is_booked_to_the_maker(parts: Parts) -> None:

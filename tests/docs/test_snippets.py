@@ -59,6 +59,7 @@ ELSEWHERE = {
     "README.md > With a real key > bash #2": "tests/container/test_container.py",
     "README.md > With a real key > bash #3": "tests/docs/test_requirements.py",
     "docs/backup.md > Backup > bash": "tests/unit/test_backup.py",
+    "docs/batches.md > A webhook instead of asking > json": "tests/api/test_batches_kept.py",
     "docs/commands.md > Commands > bash": "tests/api/test_cli_batch.py",
     "docs/deployment.md > With Compose > bash": "tests/container/test_container.py",
     "docs/deployment.md > With Compose > text": "tests/container/test_container.py",
