@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from tests.browser.history import busy_gateway
 from tests.support.gateway import Gateway
@@ -22,6 +22,8 @@ ARGUMENTS = (
 )
 DEADLINE = 20_000.0
 """Milliseconds that anything in a page may take."""
+
+expect.set_options(timeout=DEADLINE)
 
 
 @dataclass

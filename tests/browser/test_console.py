@@ -143,7 +143,7 @@ def test_a_stream_can_be_stopped(busy: Gateway, page: Page) -> None:
         call = last_call(busy)
         return (call["status"], call["http_status"]) == ("canceled", 499) or None
 
-    assert eventually(ended, 5.0)
+    assert eventually(ended, 20.0)
 
 
 def test_what_fails_is_said_and_can_be_sent_again(busy: Gateway, watched: Watched) -> None:
