@@ -91,15 +91,13 @@ class Writer:
 
     Args:
         stream: where to; a pipe will do.
-        progress: told of the bytes of members that are written.
     """
 
-    def __init__(self, stream: BinaryIO, progress: Progress) -> None:
+    def __init__(self, stream: BinaryIO) -> None:
         self._tar = tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT)  # noqa: SIM115 - `close`
-        self._progress = progress
         self.files: dict[str, File] = {}
 
-    def add(self, name: str, file: BinaryIO, size: int, modified: float) -> None:
+    def add(self, name: str, file: BinaryIO, size: int, modified: float, progress: Progress) -> None:
         """Add a file.
 
         Args:
@@ -107,11 +105,12 @@ class Writer:
             file: open at its beginning.
             size: how many of its bytes to take.
             modified: seconds since 1970.
+            progress: told of the bytes that are written.
 
         Raises:
             OSError: the file has become shorter than that.
         """
-        reader = _Hashing(file, self._progress)
+        reader = _Hashing(file, progress)
         self._tar.addfile(_member(name, size, modified), reader)
         self.files[name] = File(size, reader.digest.hexdigest())
 

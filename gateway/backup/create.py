@@ -32,22 +32,22 @@ def create(places: Places, stream: BinaryIO, progress: Progress) -> Manifest:
     if not places.database.is_file():
         raise BackupError(f"there is no database at {places.database}: is DATA_DIR the one of the server?")
     now = time.time()
-    writer = Writer(stream, progress)
+    writer = Writer(stream)
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=places.data) as folder:
         snapshot = Path(folder, "gateway.db")
-        schema, rows = copy(places.database, snapshot)
-        _add(writer, DATABASE, snapshot)
+        schema, rows = copy(places.database, snapshot, progress)
+        _add(writer, DATABASE, snapshot, lambda _: None)  # its bytes were told of when they were copied
     for name, path in places.files():
         with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-            _add(writer, name, path)
+            _add(writer, name, path, progress)
     with contextlib.suppress(FileNotFoundError):
-        _add(writer, PRICES, places.prices)
+        _add(writer, PRICES, places.prices, progress)
     manifest = Manifest(__version__, schema, timestamp(now), rows, writer.files)
     writer.close(manifest.encode(), now)
     return manifest
 
 
-def _add(writer: Writer, name: str, path: Path) -> None:
+def _add(writer: Writer, name: str, path: Path, progress: Progress) -> None:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        writer.add(name, file, status.st_size, status.st_mtime)
+        writer.add(name, file, status.st_size, status.st_mtime, progress)

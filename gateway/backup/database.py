@@ -5,15 +5,20 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from gateway.backup.archive import Manifest
+from gateway.backup.archive import Manifest, Progress
 from gateway.backup.places import BackupError
 
 PAGES = 1024
 """Pages that are copied at a time."""
 
 
-def copy(database: Path, target: Path) -> tuple[str, dict[str, int]]:
+def copy(database: Path, target: Path, progress: Progress) -> tuple[str, dict[str, int]]:
     """Copy a database as of one moment, beside a server that writes to it, and check the copy.
+
+    Args:
+        database: the SQLite file.
+        target: the copy, to be made.
+        progress: told of the bytes that are copied.
 
     Returns:
         The revision of its schema, and the rows of its tables.
@@ -28,7 +33,15 @@ def copy(database: Path, target: Path) -> tuple[str, dict[str, int]]:
             # start anew whenever the server commits.
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            source.backup(sink, pages=PAGES)
+            page_size = source.execute("PRAGMA page_size").fetchone()[0]
+            left = source.execute("PRAGMA page_count").fetchone()[0]
+
+            def tell(_: int, remaining: int, __: int) -> None:
+                nonlocal left
+                progress((left - remaining) * page_size)
+                left = remaining
+
+            source.backup(sink, pages=PAGES, progress=tell)
             sink.execute("PRAGMA journal_mode=DELETE").fetchone()  # one file, whole without a log beside it
             return _describe(sink)
     except sqlite3.Error as fault:

@@ -19,7 +19,7 @@ import pytest
 
 from gateway import cli
 from gateway.audit import Audit
-from gateway.backup import ArchiveError, BackupError, Places, restore
+from gateway.backup import ArchiveError, BackupError, Places, create, restore
 from gateway.backup.archive import DATABASE, MANIFEST
 from gateway.keys import KeyRing
 from gateway.ledger.instances import Instance
@@ -589,6 +589,18 @@ def test_verify_of_either_database(
         "ledger",
         "budgets",
     ]
+
+
+def test_progress_is_told_of_each_byte_once(site: Site) -> None:
+    told: list[int] = []
+    archive = io.BytesIO()
+    places = Places(site.data, site.data / "gateway.db", site.config / "prices.toml")
+
+    manifest = create(places, archive, told.append)
+
+    sizes = {name: file.bytes for name, file in manifest.files.items()}
+    assert sum(told) == sum(sizes.values())
+    assert len(told) > len(sizes) - 1
 
 
 def test_the_library_says_the_same(site: Site, elsewhere: Site) -> None:
