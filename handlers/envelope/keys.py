@@ -3,13 +3,10 @@
 from typing import Any
 
 from gateway.call import Call
-from gateway.errors import Headers
 from gateway.keys import Key, page
 from gateway.responses import Response, answer
 
 PATH = "/api/v1/keys"
-SECRET: Headers = [(b"cache-control", b"no-store")]
-"""For answers with a secret: no cache on the way may keep it."""
 
 
 async def create_key(call: Call) -> Response:
@@ -17,7 +14,7 @@ async def create_key(call: Call) -> Response:
     key, secret = await call.services.keys.create(call.payload)
     call.audit_target = key.id
     location = (b"location", f"{PATH}/{key.id}".encode())
-    return answer(call, _issued(key, secret), status=201, headers=[location, *SECRET])
+    return answer(call, _issued(key, secret), status=201, headers=[location])
 
 
 async def list_keys(
@@ -63,7 +60,7 @@ async def rotate_key(call: Call, key_id: str) -> Response:
     """A key with a new secret; the old one works on for the overlap."""
     overlap = (call.payload or {}).get("overlap_seconds", 0)
     key, secret = await call.services.keys.rotate(key_id, overlap)
-    return answer(call, _issued(key, secret), headers=SECRET)
+    return answer(call, _issued(key, secret))
 
 
 async def revoke_key(call: Call, key_id: str) -> Response:
