@@ -4,7 +4,7 @@ RUNNABLE := .venv/.runnable
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint types spec bundle docs fresh check fuzz audit sbom screenshots bench requirements image image-archive container-test clients clients-test clean
+.PHONY: help install run test lint types spec bundle docs fresh check fuzz soak overload audit sbom screenshots bench requirements image image-archive container-test clients clients-test clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,13 @@ sbom: $(INSTALLED) ## write a bill of materials (CycloneDX) to dist/
 
 screenshots: $(INSTALLED) ## take the pictures of the docs anew (needs Chromium)
 	SCREENSHOTS=docs/images $(PYTHON) -m pytest tests/browser/test_screenshots.py
+
+SOAK_SECONDS ?= 600
+soak: $(INSTALLED) ## mixed load while nothing may grow (SOAK_SECONDS, 600)
+	$(PYTHON) -m bench.soak --seconds $(SOAK_SECONDS)
+
+overload: $(INSTALLED) ## ten times as many callers as there is room for
+	$(PYTHON) -m bench.overload
 
 bench: $(INSTALLED) ## measure beside nginx (needs nginx and wrk)
 	$(PYTHON) -m bench

@@ -1,4 +1,4 @@
-"""JSON lines said again as the envelope's list, without ever holding them all."""
+"""JSON lines (https://jsonlines.org), without ever holding them all."""
 
 from collections.abc import AsyncIterator
 
@@ -8,21 +8,46 @@ from gateway.responses import envelope
 _MARK = b"[]"
 
 
+class LineSplitter:
+    """Cuts a byte stream into lines, however the bytes were cut on the way.
+
+    Attributes:
+        rest: what came after the last line's end.
+    """
+
+    __slots__ = ("_pending",)
+
+    def __init__(self) -> None:
+        self._pending: list[bytes] = []
+
+    @property
+    def rest(self) -> bytes:
+        return b"".join(self._pending)
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that `chunk` completes, without their ends."""
+        self._pending.append(chunk)
+        if b"\n" not in chunk:
+            return []  # the middle of a line, which may be long: it is joined once
+        *lines, last = self.rest.split(b"\n")
+        self._pending = [last]
+        return lines
+
+
 async def as_envelope_list(call: Call, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """The success envelope whose `data` is the list of all lines, in the pieces in which they come.
 
     Args:
         call: the request that is answered.
-        lines: chunks of JSON lines (https://jsonlines.org), cut anywhere.
+        lines: chunks of JSON lines, cut anywhere.
     """
-    first, pending = True, b""
+    first, splitter = True, LineSplitter()
     async for chunk in lines:
-        *whole, pending = (pending + chunk).split(b"\n")
-        items = b",".join(line for line in whole if line.strip())
+        items = b",".join(line for line in splitter.feed(chunk) if line.strip())
         if items:
             yield (_head(call) if first else b",") + items
             first = False
-    last = pending if pending.strip() else b""
+    last = splitter.rest if splitter.rest.strip() else b""
     yield (_head(call) if first else b"," if last else b"") + last + _tail(call)
 
 

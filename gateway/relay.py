@@ -19,6 +19,7 @@ from gateway.headers import (
     native_headers,
     response_headers,
 )
+from gateway.lines import LineSplitter
 from gateway.metrics.stream_pace import StreamPace
 from gateway.pool import Answer
 from gateway.resources import brought_forth_by_result
@@ -253,14 +254,13 @@ def pieces(call: Call, answer: Answer) -> AsyncIterator[bytes]:
 
 
 async def _watched(call: Call, answer: Answer) -> AsyncIterator[bytes]:
-    pending = b""
+    splitter = LineSplitter()
     try:
         async for chunk in chunks(answer):
-            *lines, pending = (pending + chunk).split(b"\n")
-            for line in lines:
+            for line in splitter.feed(chunk):
                 ownership.note(call, brought_forth_by_result(line))
             yield chunk
-        ownership.note(call, brought_forth_by_result(pending))
+        ownership.note(call, brought_forth_by_result(splitter.rest))
     finally:
         answer.close()
 

@@ -24,19 +24,24 @@ class EventSplitter:
     __slots__ = ("_pending",)
 
     def __init__(self) -> None:
-        self._pending = b""
+        self._pending: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The events that `chunk` completes, each without its blank line."""
-        data = self._pending + chunk if self._pending else chunk
-        events = _BLANK_LINE.split(data) if b"\r" in data else data.split(b"\n\n")
-        self._pending = events.pop()
+        if self._pending:
+            self._pending.append(chunk)
+            if b"\n" not in chunk and b"\r" not in chunk:
+                return []  # the middle of a line, which may be long: it is joined once
+            chunk = b"".join(self._pending)
+        events = _BLANK_LINE.split(chunk) if b"\r" in chunk else chunk.split(b"\n\n")
+        last = events.pop()
+        self._pending = [last] if last else []
         return events
 
     @property
     def at_boundary(self) -> bool:
         """Whether the bytes so far end where an event ends."""
-        return not self._pending.strip(b"\r\n")
+        return not any(part.strip(b"\r\n") for part in self._pending)
 
 
 def event_data(event: bytes) -> bytes:

@@ -25,3 +25,11 @@ def test_one_outcome_is_told_once() -> None:
     page = "".join(f"<!-- table: {part} -->\n<!-- end of table -->\n" for part in reliability_page.PARTS)
 
     assert "| noise | 200 | exact | nothing |\n" in reliability_page.render(page, [row])
+
+
+def test_each_row_has_its_test() -> None:
+    tests = "".join(file.read_text() for file in reliability_page.FAULTS.glob("*.py"))
+
+    assert [
+        row["fault"] for row in json.loads(reliability_page.KEPT.read_text()) if row["fault"] not in tests
+    ] == []

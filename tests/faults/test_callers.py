@@ -13,6 +13,7 @@ import pytest
 
 from tests.faults.observing import MESSAGE, Health, Seen, counters, risen
 from tests.faults.table import Row, Table
+from tests.faults.upstream_faults import BODY as FINE
 from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.gateway import UPSTREAM_KEY, Gateway, eventually
@@ -75,7 +76,7 @@ class Bench:
 
 
 def _reply(request: Received) -> list[object]:
-    return stream(events(SHORT)) if b'"stream"' in request.body else answer(body=b'{"id":"msg_01"}')
+    return stream(events(SHORT)) if b'"stream"' in request.body else answer(body=FINE)
 
 
 def said(sock: socket.socket, *, native: bool) -> str:
@@ -271,7 +272,7 @@ def test_leaving_the_line(bench: Bench, table: Table) -> None:
     """Who waits for a place of its key and leaves frees its place in the line at once."""
     with observed(bench, table, "hanging up in line for a place") as outcomes:
         gate = Gate()
-        bench.upstream.reply = lambda _: [gate, *answer()]
+        bench.upstream.reply = lambda _: [gate, *answer(body=FINE)]
         with bench.connected() as first, ExitStack() as waiting:
             first.sendall(bench.request(PATHS["native"]))
             bench.upstream.wait_for(1)
@@ -289,13 +290,13 @@ def test_leaving_the_line(bench: Bench, table: Table) -> None:
 def test_pipelining(bench: Bench, table: Table) -> None:
     with observed(bench, table, "two requests at once on one connection") as outcomes:
         for dialect, path in PATHS.items():
-            bench.upstream.script(answer(body=b'{"id":"msg_1"}'), answer(body=b'{"id":"msg_2"}'))
+            bench.upstream.script(answer(body=FINE), answer(body=FINE.replace(b"msg_01", b"msg_02")))
             with bench.connected() as sock:
                 sock.sendall(bench.request(path) + bench.request(path))
                 answers = b""
                 while answers.count(b"msg_") < 2:
                     answers += sock.recv(1 << 16)
-            assert answers.index(b"msg_1") < answers.index(b"msg_2")
+            assert answers.index(b"msg_01") < answers.index(b"msg_02")
             outcomes[dialect] = "200 and 200, in order"
 
 
