@@ -27,6 +27,13 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
     if folder.name != "1" and (folder / "cmdline").read_bytes().endswith(b"\\0main.py\\0"):
         os.kill(int(folder.name), signal.SIGKILL)
 """
+CPU_SECONDS = """
+import os, pathlib
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    if folder.name != "1" and (folder / "cmdline").read_bytes().endswith(b"\\0main.py\\0"):
+        user, system = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+        print((int(user) + int(system)) / os.sysconf("SC_CLK_TCK"))
+"""
 
 Result = subprocess.CompletedProcess[str]
 
@@ -86,6 +93,10 @@ class Project:
     def kill(self, service: str = "gateway") -> None:
         """End the server's process as `kill -9` does."""
         self.python(KILL_SERVER, service, check=False)
+
+    def cpu_seconds(self) -> float:
+        """The processor's time that the gateway's process has taken."""
+        return float(self.python(CPU_SECONDS))
 
     def health(self, service: str = "gateway") -> str:
         """What Docker says of its health: starting, healthy or unhealthy."""
