@@ -126,11 +126,22 @@ async def batch_or_kept(call: Call, batch_id: str, answer: Answer) -> Answer:
         return WholeAnswer(200, [JSON], ended.batch)
     body = await read_whole(answer)
     batch = parse_answer(body)
-    if ended.content_id is not None and isinstance(batch, dict) and batch.get("results_url", "") is None:
+    unlinked = isinstance(batch, dict) and batch.get("results_url", "") is None
+    if unlinked and await _is_kept(call, ended.content_id):
         url = f"{PATH}/{quote(batch_id, safe='')}/results"  # of which `with_own_results_url` makes ours
         body = splice.with_members(body, {"results_url": json.dumps(url).encode()})
     kept = [pair for pair in answer.headers if pair[0] not in (b"content-length", b"transfer-encoding")]
     return WholeAnswer(200, kept, body)
+
+
+async def _is_kept(call: Call, content_id: str | None) -> bool:
+    if content_id is None:
+        return False
+    try:
+        await call.services.content.find(content_id)
+    except ContentGone:
+        return False
+    return True
 
 
 async def deleted_with_kept(call: Call, batch_id: str, answer: Answer) -> Answer:

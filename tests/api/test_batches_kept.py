@@ -225,6 +225,15 @@ def kept_bytes(data: Path) -> int:
     return sum(path.stat().st_size for path in (data / "results").glob("*"))
 
 
+def test_a_key_may_delete_what_is_kept_of_it_alone(parts: Parts) -> None:
+    batch_id = parts.ended_batch()
+    parts.upstream.archive(batch_id)
+    assert parts.app.call("DELETE", "/api/v1/content").status == 200
+
+    assert results(parts.app, batch_id, "native").status == 404
+    assert batch(parts.app.call("GET", ITEMS["native"].format(batch_id)))["results_url"] is None
+
+
 def test_what_is_kept_is_for_the_servers_user_alone(parts: Parts) -> None:
     parts.ended_batch()
 
