@@ -46,13 +46,15 @@ class Project:
         name: the project's name, and the prefix of its volumes.
         files: its Compose files, the later ones changing the earlier.
         port: where the gateway is published, on the loopback.
-        variables: what a user would write into `.env`.
+        variables: what a user would set in the shell.
+        env_file: the `.env`; the repository's own is never read.
     """
 
     name: str
     files: Sequence[Path]
     port: int
     variables: Mapping[str, str] = field(default_factory=dict)
+    env_file: Path = Path(os.devnull)
 
     @property
     def url(self) -> str:
@@ -61,7 +63,7 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         """The words of a Compose command."""
         files = [word for file in self.files for word in ("--file", str(file))]
-        options = ["--project-name", self.name, "--env-file", os.devnull]
+        options = ["--project-name", self.name, "--env-file", str(self.env_file)]
         return ["docker", "compose", *options, *files, *arguments]
 
     def environment(self) -> dict[str, str]:
@@ -152,7 +154,13 @@ def network(name: str = NETWORK) -> Iterator[None]:
 
 @contextmanager
 def project(
-    folder: Path, name: str, *, file: Path = COMPOSE_FILE, changes: str = "", **variables: str
+    folder: Path,
+    name: str,
+    *,
+    file: Path = COMPOSE_FILE,
+    changes: str = "",
+    env_file: Path = Path(os.devnull),
+    **variables: str,
 ) -> Iterator[Project]:
     """An installation with these variables; it is not started yet, and gone at the end.
 
@@ -161,7 +169,8 @@ def project(
         name: short; it becomes a part of the project's.
         file: the Compose file.
         changes: another one, as text, that changes the first.
-        variables: what a user would write into `.env`.
+        env_file: the `.env`.
+        variables: what a user would set in the shell.
     """
     port = free_port()
     override = folder / "port.yml"
@@ -170,7 +179,7 @@ def project(
     if changes:
         files.append(folder / "changes.yml")
         files[-1].write_text(changes)
-    installed = Project(f"gateway-test-{os.getpid()}-{name}", files, port, variables)
+    installed = Project(f"gateway-test-{os.getpid()}-{name}", files, port, variables, env_file)
     try:
         yield installed
     finally:

@@ -1,4 +1,4 @@
-"""The other ways to an installation: QNAP's pasted file, an image archive, and the Compose of before."""
+"""The ways to an installation: env.example, QNAP's pasted file, an image archive, the Compose of before."""
 
 import json
 import os
@@ -17,6 +17,19 @@ from tests.servers import free_port
 pytestmark = pytest.mark.container
 
 ADMIN_KEY = "an-admin-key-of-the-owner-0123456789abcdef"
+
+
+def test_the_example_of_settings_with_only_a_key_set(image: None, tmp_path: Path) -> None:
+    example = (ROOT / "env.example").read_text()
+    assert example.count("\nANTHROPIC_API_KEY=\n") == 1
+    settings = tmp_path / ".env"
+    settings.write_text(example.replace("\nANTHROPIC_API_KEY=\n", "\nANTHROPIC_API_KEY=sk-ant-never-sent\n"))
+
+    with compose.project(tmp_path, "only-a-key", env_file=settings) as project:
+        project.up()
+        assert project.health() == "healthy"
+        assert call("GET", f"{project.url}/health/ready", "")[1]["upstream"] == "anthropic"
+        assert "sk-ant-never-sent" not in project.logs()
 
 
 def test_the_file_for_container_station_runs_as_pasted(image: None, tmp_path: Path) -> None:
