@@ -31,7 +31,10 @@ class Accounting:
         assert call.key is not None
         payload = call.payload
         maximum = payload.get("max_tokens")
-        input_tokens = estimate_input_tokens(payload, len(call.body))
+        if call.reading is not None:
+            input_tokens = call.reading.input_tokens
+        else:
+            input_tokens = estimate_input_tokens(payload, len(call.body))
         if call.admission is not None:
             await self._limiter.take_tokens(call.admission, input_tokens)
         call.entry = await self._ledger.begin(

@@ -14,6 +14,9 @@ BATCH_LIMIT = 256 * MEGABYTE
 FILE_LIMIT = 500 * MEGABYTE
 """Anthropic's own sizes (https://docs.anthropic.com/en/api/errors#request-size-limits)."""
 
+OWN_LIMIT = MEGABYTE
+"""Of keys, which hold names and numbers."""
+
 MULTIPART_ALLOWANCE = MEGABYTE
 """What boundaries and part headers may add to a file."""
 
@@ -28,7 +31,7 @@ class BodyReader:
     """
 
     def __init__(self, operation: Operation) -> None:
-        self.limit = JSON_LIMIT
+        self.limit = OWN_LIMIT if operation.tag == "keys" else JSON_LIMIT
         if operation.id in BATCH_CREATES:
             self.limit = BATCH_LIMIT
         elif "multipart/form-data" in operation.request_types:

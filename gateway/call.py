@@ -19,6 +19,7 @@ from gateway.errors import Dialect, Headers, dialect_of
 
 if TYPE_CHECKING:
     from gateway.keys import Key
+    from gateway.large_bodies import Reading
     from gateway.ledger import Entry
     from gateway.limits import Admission
     from gateway.metrics.stream_pace import StreamPace
@@ -61,7 +62,8 @@ class Call:
         parameters: path parameters, and the query's where the spec is closed.
         body: the bytes that came; empty also for a body that is passed on as it comes.
         uploading: the body is a form, passed on as it comes.
-        payload: the body, parsed.
+        payload: the body, parsed; of a large one its small members.
+        reading: what else is known of a large body.
         model: the model that was asked for, then the one that answered.
         response: what the handler made.
         audit_target: the id of what an audited operation made.
@@ -106,6 +108,7 @@ class Call:
     body: bytes = b""
     uploading: bool = False
     payload: Any = None
+    reading: "Reading | None" = None
     model: str | None = None
     response: Any = None
     audit_target: str = ""

@@ -48,7 +48,7 @@ async def check(call: Call) -> None:
     if key.admin:
         return
     subject = operation.subject
-    named = named_in(call.payload) if call.payload is not None else set()
+    named = call.reading.named if call.reading is not None else named_in(call.payload)
     if subject.item is not None and subject.kind is not None:
         named.add(Owned(subject.kind, call.parameters[subject.item]))
     if query := call.scope["query_string"]:

@@ -5,7 +5,7 @@ Knowledge of the API alone, without state; who owns what is kept by `gateway.wal
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -51,6 +51,10 @@ _OPAQUE = frozenset({"input", "input_examples", "input_schema", "metadata", "sch
 
 _QUERIES = _MEMBERS | _LISTS | {"scope_id": "sessions"}
 _CURSORS = frozenset({"after_id", "before_id"})
+_HOLDERS = ("advisor", "agent", "agents", "fallbacks", "multiagent", "params", "requests", "tools")
+"""Members that hold, or list, objects with a `model` of their own (SDK 2.12): a batch's requests, fallbacks,
+an advisor, an agent with overrides."""
+
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 _CONTAINER_MADE = re.compile(rb'"container"\s*:\s*\{')
 
@@ -125,6 +129,24 @@ def named_in(body: object) -> set[Owned]:
                 if (kind is list or kind is dict) and name not in _OPAQUE:
                     waiting.append(value)
     return found
+
+
+def models_named_in(value: Any) -> Iterator[str]:
+    """Every model that a body names; what messages and schemas hold is content and not looked at."""
+    if isinstance(value, list):
+        for item in value:
+            yield from models_named_in(item)
+    elif isinstance(value, dict):
+        model = value.get("model")
+        if isinstance(model, dict):
+            model = model.get("id")
+        if isinstance(model, str):
+            yield model
+        if value.get("fallbacks") == "default":
+            yield "default"  # a choice left to Anthropic: only a key that may use all models leaves it
+        for name in _HOLDERS:
+            if name in value:
+                yield from models_named_in(value[name])
 
 
 def named_in_query(subject: Subject, raw: bytes) -> set[Owned]:

@@ -21,6 +21,7 @@ from gateway.ended_batches import EndedBatches
 from gateway.errors import Dialect, GatewayError, Headers, PermissionDenied
 from gateway.idempotency import IdempotencyKeys
 from gateway.keys import ADMIN_SCOPE, WrongKeys
+from gateway.large_bodies import LargeBodies
 from gateway.ledger import Ledger, Tally
 from gateway.logs import RequestLog
 from gateway.metrics import OTHER, Metrics
@@ -150,6 +151,7 @@ class Services:
         self.response_headers: Headers = [NOSNIFF, *([FROM_SANDBOX] if self.sandbox else [])]
         self.calls: set[Call] = set()
         self.watch = Watch()
+        self.large_bodies = LargeBodies()
         self.draining = False
         self._upstream: Upstream | None = None
         self._admin_upstream: Upstream | None = None
@@ -178,6 +180,7 @@ class Services:
         """Close what `start` opened, and write what is waiting."""
         await self.scrape.close()
         await self.async_messages.close()
+        await self.large_bodies.close()
         await self.batch_costs.close()
         await self.webhooks.close()
         if self.reconciliation is not None:

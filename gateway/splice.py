@@ -5,7 +5,7 @@ bodies may hold blocks that are bound to their exact bytes. Lists are cut in the
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
@@ -14,8 +14,19 @@ _SPACE = " \t\n\r"
 _decode = json.JSONDecoder().raw_decode
 
 
+Edit = tuple[int, int, bytes]
+"""Start and end of some bytes, and what stands there instead."""
+
+
 def message_body(raw: bytes, payload: dict[str, Any], *, stream: bool | None, count: bool = False) -> bytes:
-    """A message request in Anthropic's own shape.
+    """A message request in Anthropic's own shape; arguments as those of `message_edits`."""
+    return apply(raw, message_edits(raw, payload, stream=stream, count=count))
+
+
+def message_edits(
+    raw: bytes, payload: dict[str, Any], *, stream: bool | None, count: bool = False
+) -> list[Edit]:
+    """What makes a message request one in Anthropic's own shape.
 
     Args:
         raw: the caller's bytes: one JSON object, already checked.
@@ -28,38 +39,53 @@ def message_body(raw: bytes, payload: dict[str, Any], *, stream: bool | None, co
         added += b'"max_tokens":%d,' % DEFAULT_MAX_TOKENS
     if stream and "stream" not in payload:
         added += b'"stream":true,'
-    replaced = {}
+    replaced: dict[str, Any] = {}
     if isinstance(payload.get("tool_choice"), str):
         replaced["tool_choice"] = {"type": payload["tool_choice"]}
     if stream and payload.get("stream", True) is not True:
-        replaced["stream"] = True  # type: ignore[assignment]
-    if replaced:
-        text = raw.decode()
-        raw = _replace(text, _edits(text, _skip(text, 0), replaced)).encode()
+        replaced["stream"] = True
+    edits = []
     if added:
         start = raw.index(b"{") + 1
-        raw = raw[:start] + added + raw[start:]
-    return raw
+        edits.append((start, start, added))
+    if replaced:
+        text = _text(raw)
+        edits += _edits(text, _skip(text, 0), replaced)
+    return edits
 
 
 def batch_body(raw: bytes, payload: dict[str, Any]) -> bytes:
-    """A batch request in Anthropic's own shape: the same allowances in the `params` of each request."""
+    """A batch request in Anthropic's own shape."""
+    return apply(raw, batch_edits(raw, payload))
+
+
+def batch_edits(raw: bytes, payload: dict[str, Any]) -> list[Edit]:
+    """What makes a batch request one in Anthropic's own shape: the same in the `params` of each request."""
     requests = payload["requests"]
     if not any(
         "max_tokens" not in r["params"] or isinstance(r["params"].get("tool_choice"), str) for r in requests
     ):
-        return raw
-    text = raw.decode()
-    edits: list[tuple[int, int, str]] = []
+        return []
+    text = _text(raw)
+    edits: list[Edit] = []
     spans = {key: start for key, start, _ in _members(text, _skip(text, 0))}
     for request, (start, _) in zip(requests, _elements(text, spans["requests"]), strict=True):
         params = request["params"]
         position = {key: at for key, at, _ in _members(text, start)}["params"]
         if "max_tokens" not in params:
-            edits.append((position + 1, position + 1, f'"max_tokens":{DEFAULT_MAX_TOKENS},'))
+            edits.append((position + 1, position + 1, b'"max_tokens":%d,' % DEFAULT_MAX_TOKENS))
         if isinstance(params.get("tool_choice"), str):
             edits += _edits(text, position, {"tool_choice": {"type": params["tool_choice"]}})
-    return _replace(text, edits).encode()
+    return edits
+
+
+def apply(raw: bytes, edits: Iterable[Edit]) -> bytes:
+    """Some bytes with others in the places that the edits name."""
+    parts, done = [], 0
+    for start, end, new in sorted(edits):
+        parts += [raw[done:start], new]
+        done = end
+    return b"".join([*parts, raw[done:]]) if parts else raw
 
 
 def items_of(raw: bytes, name: str) -> list[bytes]:
@@ -69,10 +95,10 @@ def items_of(raw: bytes, name: str) -> list[bytes]:
         raw: one JSON object, known to be valid.
         name: of the member.
     """
-    text = raw.decode()
+    text = _text(raw)
     for key, start, _ in _members(text, _skip(text, 0)):
         if key == name:
-            return [text[first:end].encode() for first, end in _elements(text, start)]
+            return [raw[first:end] for first, end in _elements(text, start)]
     return []
 
 
@@ -83,27 +109,25 @@ def with_members(raw: bytes, members: Mapping[str, bytes]) -> bytes:
         raw: one JSON object, known to be valid.
         members: the new values, as JSON.
     """
-    text = raw.decode()
+    text = _text(raw)
     spans = _members(text, _skip(text, 0))
-    return _replace(
-        text, [(start, end, members[key].decode()) for key, start, end in spans if key in members]
-    ).encode()
+    return apply(raw, [(start, end, members[key]) for key, start, end in spans if key in members])
 
 
-def _edits(text: str, position: int, replaced: dict[str, Any]) -> list[tuple[int, int, str]]:
+def _text(raw: bytes) -> str:
+    """The bytes as a text with a character for each, so that places in it are places in them.
+
+    It holds JSON's own signs where they are; letters beyond ASCII are others, and nothing looks at those.
+    """
+    return raw.decode("latin-1")
+
+
+def _edits(text: str, position: int, replaced: dict[str, Any]) -> list[Edit]:
     return [
-        (start, end, json.dumps(replaced[key], separators=(",", ":")))
+        (start, end, json.dumps(replaced[key], separators=(",", ":")).encode())
         for key, start, end in _members(text, position)
         if key in replaced
     ]
-
-
-def _replace(text: str, edits: list[tuple[int, int, str]]) -> str:
-    parts, done = [], 0
-    for start, end, new in sorted(edits):
-        parts += [text[done:start], new]
-        done = end
-    return "".join([*parts, text[done:]])
 
 
 def _skip(text: str, position: int) -> int:

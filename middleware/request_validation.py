@@ -15,12 +15,13 @@ from gateway.call import Call
 from gateway.catalog import Operation
 from gateway.errors import BadRequest, NotAcceptable, UnsupportedMedia
 from gateway.json_body import parse
-from gateway.keys import check_models
+from gateway.keys import check_models, check_names
+from gateway.large_bodies import LARGE
+from gateway.large_bodies.reading import Question
 from gateway.negotiation import accepts
 from gateway.parameters import Parameters
 from gateway.services import Services
 from middleware.operations import OperationAPI, OperationMiddleware
-from openapi.validation import Validator
 
 logger = logging.getLogger("gateway.contract")
 
@@ -49,15 +50,9 @@ class _RequestValidation:
         self.body = BodyReader(operation)
         self.multipart = "multipart/form-data" in operation.request_types
         self.required = bool(services.request_body(operation).get("required"))
-        self.validator = self._validator()
-
-    def _validator(self) -> Validator | None:
-        content = self.services.request_body(self.operation).get("content", {}).get(JSON, {})
-        return (
-            self.services.schemas[self.operation.dialect].validator(content["schema"])
-            if "schema" in content
-            else None
-        )
+        schema = services.request_body(operation).get("content", {}).get(JSON, {}).get("schema")
+        self.validator = None if schema is None else schemas.validator(schema)
+        self.question = Question(operation.dialect, schema, self.enforce, operation.id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call = scope["call"]
@@ -75,7 +70,10 @@ class _RequestValidation:
             call.body = await self.body.read(call)
             call.watch()
             if self.operation.request_types and not self.multipart:
-                self.check_json(call)
+                if len(call.body) > LARGE:
+                    await self.check_large_json(call)
+                else:
+                    self.check_json(call)
         await self.next_app(scope, receive, send)
 
     def check_accept(self, call: Call) -> None:
@@ -127,6 +125,22 @@ class _RequestValidation:
             self.check_read_fields(payload)
         if call.key is not None:
             check_models(call.key, payload)
+
+    async def check_large_json(self, call: Call) -> None:
+        """The same for a body that would hold up all others here.
+
+        Raises:
+            BadRequest, PermissionDenied: as `check_json`.
+            ServiceUnavailable: it could not be read.
+        """
+        call.reading = reading = await self.services.large_bodies.read(self.question, call.body)
+        call.payload = reading.payload
+        if reading.violation is not None:
+            self.violated(call, reading.violation)
+        if self.operation.metered:
+            self.check_read_fields(call.payload)
+        if call.key is not None:
+            check_names(call.key, reading.models)
 
     def violated(self, call: Call, violation: str) -> None:
         """Refuse a violation where the spec judges; else count it and let it pass."""

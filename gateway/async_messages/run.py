@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Message
 
-from gateway import relay, splice
+from gateway import relay
 from gateway.async_messages.record import AsyncMessage, Ending
 from gateway.call import Call
 from gateway.errors import GatewayError, InternalError, PermissionDenied, RateLimited, error_class
 from gateway.json_body import parse
-from gateway.keys import Key, check_models
+from gateway.keys import Key, check_models, check_names
+from gateway.large_bodies import LARGE, upstream_body
+from gateway.large_bodies.reading import Question
 from gateway.limits import Admission
 
 if TYPE_CHECKING:
@@ -81,14 +83,20 @@ async def run(call: Call, body: bytes) -> Ending:
 
 
 async def _ask(call: Call, body: bytes) -> bytes:
-    call.body, call.payload = body, parse(body)
     assert call.key is not None
     if not call.key.may(SCOPE):  # its rights may be others by now
         raise PermissionDenied(f"this key lacks the scope {SCOPE}")
-    check_models(call.key, call.payload)
+    call.body = body
+    if len(body) > LARGE:
+        question = Question("envelope", None, enforce=False, operation=OPERATION)
+        call.reading = await call.services.large_bodies.read(question, body)
+        call.payload = call.reading.payload
+        check_names(call.key, call.reading.models)
+    else:
+        call.payload = parse(body)
+        check_models(call.key, call.payload)
     call.model = call.payload["model"]
-    request = splice.message_body(body, call.payload, stream=None)
-    answer = await relay.send_envelope(call, "POST", "/v1/messages", request)
+    answer = await relay.send_envelope(call, "POST", "/v1/messages", upstream_body(call))
     whole, _ = await relay.whole_json(call, answer)
     return whole
 

@@ -6,7 +6,7 @@ all keys and looks for changes by others twice a second.
 """
 
 from gateway.keys.key import ADMIN_SCOPE, DEFAULT_SCOPES, SCOPES, Budget, Key, Limits
-from gateway.keys.models import check_models
+from gateway.keys.models import check_models, check_names
 from gateway.keys.pages import page
 from gateway.keys.ring import ADMIN_ID, ADMIN_NAME, KeyRing
 from gateway.keys.secret import admin_key, generate_secret, replace_admin_key
@@ -25,6 +25,7 @@ __all__ = [
     "WrongKeys",
     "admin_key",
     "check_models",
+    "check_names",
     "generate_secret",
     "page",
     "replace_admin_key",

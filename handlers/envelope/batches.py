@@ -2,10 +2,11 @@
 
 from urllib.parse import quote
 
-from gateway import relay, splice
+from gateway import relay
 from gateway.batches import PATH, batch_or_kept, deleted_with_kept, results_or_kept, with_own_results_url
 from gateway.call import Call
 from gateway.errors import Conflict, UpstreamError
+from gateway.large_bodies import upstream_body
 from gateway.lines import as_envelope_list
 from gateway.negotiation import prefers
 from gateway.pagination import cursors
@@ -17,7 +18,7 @@ JSON_LINES = "application/x-jsonl"
 async def create_batch(call: Call) -> Response:
     """Start a batch, where the key's budget is not used up."""
     await call.services.accounting.check_budget(call)
-    return await _batch(call, "POST", PATH, splice.batch_body(call.body, call.payload))
+    return await _batch(call, "POST", PATH, upstream_body(call))
 
 
 async def list_batches(call: Call) -> Response:

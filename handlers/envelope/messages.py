@@ -1,15 +1,16 @@
 """Messages in the envelope: Anthropic's answer, unchanged, between `success` and `metadata`."""
 
-from gateway import relay, splice
+from gateway import relay
 from gateway.call import Call
+from gateway.large_bodies import upstream_body
 from gateway.responses import Response, StreamResponse
 
 
 async def create_message(call: Call) -> Response:
     """One message."""
     call.model = call.payload["model"]
-    body = splice.message_body(call.body, call.payload, stream=None)
-    return await relay.envelope_whole(call, await relay.send_envelope(call, "POST", "/v1/messages", body))
+    answer = await relay.send_envelope(call, "POST", "/v1/messages", upstream_body(call))
+    return await relay.envelope_whole(call, answer)
 
 
 async def stream_message(call: Call) -> Response | StreamResponse:
@@ -22,8 +23,9 @@ async def stream_message(call: Call) -> Response | StreamResponse:
     if call.header(b"last-event-id") is not None:
         return Response(204, [], b"")
     call.model = call.payload["model"]
-    body = splice.message_body(call.body, call.payload, stream=True)
-    answer = await relay.send_envelope(call, "POST", "/v1/messages", body, streamed=True, hold=True)
+    answer = await relay.send_envelope(
+        call, "POST", "/v1/messages", upstream_body(call), streamed=True, hold=True
+    )
     if relay.is_event_stream(answer):
         return relay.envelope_stream(call, answer)
     return await relay.envelope_whole(call, answer)
@@ -31,7 +33,5 @@ async def stream_message(call: Call) -> Response | StreamResponse:
 
 async def count_tokens(call: Call) -> Response:
     """How many tokens a message would have; upstream counts, we never guess."""
-    body = splice.message_body(call.body, call.payload, stream=None, count=True)
-    return await relay.envelope_whole(
-        call, await relay.send_envelope(call, "POST", "/v1/messages/count_tokens", body)
-    )
+    answer = await relay.send_envelope(call, "POST", "/v1/messages/count_tokens", upstream_body(call))
+    return await relay.envelope_whole(call, answer)
