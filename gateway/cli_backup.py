@@ -123,9 +123,9 @@ def verify(options: Namespace) -> int:
     if options.source is None:
         findings = check_database(_live_url(settings), _content_size(settings))
     else:
-        scratch = settings.data_dir if os.access(settings.data_dir, os.W_OK) else None
+        parent = settings.data_dir if os.access(settings.data_dir, os.W_OK) else None
         with _source(options.source) as stream, Progress("Verify") as progress:
-            manifest, findings = check_archive(stream, scratch, progress.add_bytes)
+            manifest, findings = check_archive(stream, parent, progress.add_bytes)
     ok = all(finding.ok for finding in findings)
     if options.json:
         made = {"made_at": manifest.created_at, "made_by": manifest.version} if manifest else {}

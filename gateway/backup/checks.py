@@ -1,6 +1,5 @@
 """Check a database: is the file sound, has nobody changed the audit trail, do the ledger's sums add up?"""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from gateway import audit
 from gateway.backup.archive import DATA, DATABASE, Manifest, Progress, read
 from gateway.backup.database import require
+from gateway.backup.scratch import scratch
 from gateway.store.migrate import StoreError, latest_schema, refuse_newer, schema, upgrade
 from gateway.store.tables import budgets, calls, contents, usage_daily
 
@@ -37,13 +37,13 @@ class Finding:
 
 
 def check_archive(
-    stream: BinaryIO, scratch: Path | None, progress: Progress
+    stream: BinaryIO, parent: Path | None, progress: Progress
 ) -> tuple[Manifest, list[Finding]]:
     """Check an archive: its checksums, then its database, brought to this version's schema in a copy.
 
     Args:
         stream: the archive; a pipe will do.
-        scratch: the folder for the copy; the system's own for such files when None.
+        parent: where to make the copy; the system's own for such files when None.
         progress: told of the bytes that are read.
 
     Raises:
@@ -51,10 +51,10 @@ def check_archive(
         BackupError: its database is damaged.
         StoreError: its schema is newer than this version, or the migration fails.
     """
-    with tempfile.TemporaryDirectory(prefix=".verify-", dir=scratch) as folder:
-        manifest = read(stream, Path(folder), lambda name: name == DATABASE, progress)
-        require(Path(folder, DATABASE), manifest)
-        url = f"sqlite:///{Path(folder, DATABASE)}"
+    with scratch(parent) as folder:
+        manifest = read(stream, folder, lambda name: name == DATABASE, progress)
+        require(folder / DATABASE, manifest)
+        url = f"sqlite:///{folder / DATABASE}"
         with _opened(url) as engine:
             upgrade(engine)
         whole = f"{len(manifest.files)} files and {sum(manifest.rows.values())} rows, as the manifest says"

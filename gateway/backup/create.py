@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +10,7 @@ from gateway import __version__
 from gateway.backup.archive import DATABASE, PRICES, Manifest, Progress, Writer
 from gateway.backup.database import copy
 from gateway.backup.places import BackupError, Places
+from gateway.backup.scratch import scratch
 from gateway.logs import timestamp
 
 
@@ -33,8 +33,8 @@ def create(places: Places, stream: BinaryIO, progress: Progress) -> Manifest:
         raise BackupError(f"there is no database at {places.database}: is DATA_DIR the one of the server?")
     now = time.time()
     writer = Writer(stream)
-    with tempfile.TemporaryDirectory(prefix=".backup-", dir=places.data) as folder:
-        snapshot = Path(folder, "gateway.db")
+    with scratch(places.data) as folder:
+        snapshot = folder / "gateway.db"
         schema, rows = copy(places.database, snapshot, progress)
         _add(writer, DATABASE, snapshot, lambda _: None)  # its bytes were told of when they were copied
     for name, path in places.files():

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import BinaryIO
 from gateway.backup.archive import DATA, DATABASE, PRICES, Manifest, Progress, create_private, read
 from gateway.backup.database import require
 from gateway.backup.places import REPLACED, BackupError, Places
+from gateway.backup.scratch import scratch
 from gateway.ledger.instances import in_use
 from gateway.store.migrate import refuse_newer
 
@@ -55,8 +55,7 @@ def restore(places: Places, stream: BinaryIO, progress: Progress, *, force: bool
             f" empty DATA_DIR, or with --force, which moves them to {places.data / REPLACED}"
         )
     places.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".restore-", dir=places.data) as folder:
-        staged = Path(folder)
+    with scratch(places.data) as staged:
         manifest = read(stream, staged, lambda _: True, progress)
         require(staged / DATABASE, manifest)
         refuse_newer(manifest.schema)

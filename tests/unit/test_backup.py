@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import pty
 import shutil
 import sqlite3
 import subprocess
@@ -21,6 +22,7 @@ from gateway import cli
 from gateway.audit import Audit
 from gateway.backup import ArchiveError, BackupError, Places, create, restore
 from gateway.backup.archive import DATABASE, MANIFEST
+from gateway.backup.scratch import scratch
 from gateway.keys import KeyRing
 from gateway.ledger.instances import Instance
 from gateway.settings import NAMES
@@ -230,7 +232,7 @@ def test_existing_data_are_refused_or_moved_aside(
     replaced = Path(told["replaced"])
     assert sorted(path.name for path in replaced.iterdir()) == ["admin-key", "gateway.db", "results"]
     assert (told["prices_kept"], (site.config / "prices.toml").read_text()) == (True, 'version = "newer"\n')
-    assert not list(site.data.glob(".restore-*"))
+    assert not list(site.data.glob(".half-done-*"))
 
 
 def test_no_restore_under_a_running_server(
@@ -357,7 +359,7 @@ def test_a_spoilt_archive_is_refused_and_touches_nothing(
 
     assert site.dump() == before
     assert not (site.data / "replaced").exists()
-    assert not list(site.data.glob(".*-*"))
+    assert not list(site.data.glob(".half-done-*"))
 
 
 @pytest.fixture
@@ -601,6 +603,49 @@ def test_progress_is_told_of_each_byte_once(site: Site) -> None:
     sizes = {name: file.bytes for name, file in manifest.files.items()}
     assert sum(told) == sum(sizes.values())
     assert len(told) > len(sizes) - 1
+
+
+def test_what_a_killed_backup_has_left_is_removed(site: Site, tmp_path: Path) -> None:
+    left, new = site.data / ".half-done-left", site.data / ".half-done-new"
+    for folder in (left, new):
+        folder.mkdir()
+        (folder / "gateway.db").write_text("a copy")
+    os.utime(left, (0, 0))
+    with scratch(site.data) as running:
+        os.utime(running, (0, 0))
+        assert site.run("backup", tmp_path / "backup.tar") == 0
+        assert running.is_dir()
+
+    assert [path.name for path in site.data.glob(".half-done-*")] == [new.name]
+
+
+def test_a_terminal_sees_how_far_it_is_and_stdout_the_result_alone(site: Site, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    arguments = [
+        "main.py",
+        "--env-file",
+        str(site.env_file),
+        "backup",
+        str(tmp_path / "backup.tar"),
+        "--json",
+    ]
+    try:
+        ended = subprocess.run(
+            [sys.executable, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            timeout=60,
+            env={"PATH": os.environ["PATH"]},
+        )
+        shown = os.read(ours, 65_536)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+    assert json.loads(ended.stdout)["path"] == str(tmp_path / "backup.tar")
+    assert b"Backup: " in shown
+    assert shown.endswith(b"\r\x1b[K")
 
 
 def test_the_library_says_the_same(site: Site, elsewhere: Site) -> None:
