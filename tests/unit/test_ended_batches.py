@@ -7,8 +7,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import create_engine, select, text
 
 from gateway.batch_costs import LOOK_AFTER, BatchCosts
 from gateway.content import Content, ContentGone
@@ -20,7 +22,8 @@ from gateway.pool import Answer
 from gateway.prices import PriceTable
 from gateway.resources import Owned
 from gateway.store import Store
-from gateway.store.tables import webhook_messages
+from gateway.store.migrate import SCRIPTS
+from gateway.store.tables import ended_batches, webhook_messages
 from gateway.upstream import WholeAnswer
 from gateway.walls import Walls
 from gateway.webhooks import Webhooks
@@ -254,3 +257,27 @@ async def test_results_that_cannot_be_written_are_said_so(
         await keeping.write(RESULTS)
         with pytest.raises(ServiceUnavailable):
             await keeping.commit()
+
+
+def test_an_upgrade_announces_nothing_of_the_past(tmp_path: Path) -> None:
+    """Batches that are booked already count as ended: they are neither fetched again nor told of."""
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            text("INSERT INTO owners VALUES ('batches', 'b1', 'key_app', 1), ('files', 'b2', 'k', 1)")
+        )
+        connection.execute(text("INSERT INTO booked_batches VALUES ('b1', 5), ('b2', 6), ('b3', 7)"))
+    engine.dispose()
+
+    store = Store(url)
+    found = store.read_now(lambda c: c.execute(select(ended_batches)).all())
+    store.close_now()
+    assert [(row.batch_id, row.key_id, row.content_id, row.ended_at) for row in found] == [
+        ("b1", "key_app", None, 5)
+    ]
+    assert found[0].expires_at == 5 + FOLLOWED * 1000

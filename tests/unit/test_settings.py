@@ -57,6 +57,16 @@ FAULTS = {
     "workers-memory": [
         "RATE_LIMIT_STORAGE: must be redis:// when WORKERS is more than 1: memory:// counts in one process"
     ],
+    "webhook-scheme": ["BATCH_WEBHOOK_URL: must begin with https:// or http://"],
+    "webhook-secret": [
+        "BATCH_WEBHOOK_URL: must name a host, and hold no user, password or fragment",
+        "BATCH_WEBHOOK_SECRET: must be whsec_ and base64 of 24 to 64 random bytes",
+    ],
+    "webhook-unsigned": ["BATCH_WEBHOOK_SECRET: must be set together with BATCH_WEBHOOK_URL"],
+    "webhook-nowhere": [
+        "BATCH_RESULTS_DAYS: must be greater than or equal to 0, not -1",
+        "BATCH_WEBHOOK_SECRET: must be set together with BATCH_WEBHOOK_URL",
+    ],
 }
 
 
@@ -219,6 +229,8 @@ def test_secrets_never_show() -> None:
         gateway_admin_key=CANARY * 6,  # type: ignore[arg-type]
         database_url=f"postgresql+psycopg://user:{CANARY}@db:5432/gateway?password={CANARY}",  # type: ignore[arg-type]
         rate_limit_storage=f"redis://:{CANARY}@cache:6379/1",  # type: ignore[arg-type]
+        batch_webhook_url=f"https://hooks.example/{CANARY}?key={CANARY}",  # type: ignore[arg-type]
+        batch_webhook_secret=f"whsec_{CANARY * 6}",  # type: ignore[arg-type]
     )
 
     shown = settings.redacted()
@@ -227,6 +239,7 @@ def test_secrets_never_show() -> None:
     assert shown["ANTHROPIC_API_KEY"] == "**********"
     assert shown["ANTHROPIC_ADMIN_KEY"] is None
     assert shown["DATABASE_URL"] == "postgresql+psycopg://db:5432/gateway"
+    assert shown["BATCH_WEBHOOK_URL"] == "https://hooks.example/…"
     assert shown["RATE_LIMIT_STORAGE"] == "redis://cache:6379/1"
     assert shown.keys() == NAMES
 
