@@ -1,4 +1,4 @@
-"""JSON bodies that would hold up every other caller: parsed and judged in a process of its own (docs/adr/0015).
+"""JSON bodies that would hold up every other caller, read in a process of its own (docs/adr/0015).
 
 A megabyte of small blocks takes some 50 ms to parse, judge and walk through, 30 MB a second and a half, and
 nobody else is served meanwhile. So above LARGE the bytes go to a worker process (`worker.py`), and what comes
