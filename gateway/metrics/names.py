@@ -70,7 +70,7 @@ QUEUE_WAIT = _own(
     buckets=QUEUE_BUCKETS,
 )  # fmt: skip
 ABORTS = _own("counter", "stream_aborts", "Streams that ended before their last event.", "side", "phase")
-RETRIES = _own("counter", "retries", "Upstream calls tried again, by the status met.", "reason")
+RETRIES = _own("counter", "retries", "Upstream calls tried again, by what was met.", "reason")
 VIOLATIONS = _own(
     "counter", "contract_violations", "Requests or answers that break the spec.", "operation", "side"
 )
