@@ -3,6 +3,7 @@
 The operations that take a key say so in the spec. Without the header a request passes here untouched.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable
 
@@ -31,6 +32,9 @@ STREAM = (b"content-type", b"text/event-stream")
 REPLAYED = (b"idempotency-replayed", b"true")
 RETRY_AFTER = b"1"
 
+LARGE = 1 << 20
+"""Bytes of a body above which its fingerprint takes a millisecond or more."""
+
 STALE = b"anthropic-ratelimit-"
 """Begins headers that are not replayed: they told how much was left then."""
 
@@ -57,7 +61,7 @@ class _Idempotency:
         if value is None or (self.resumable and call.header(b"last-event-id") is not None):
             await self.next_app(scope, receive, send)
             return
-        request = _Form(call) if call.uploading else _Body(call)
+        request = _Form(call) if call.uploading else _Body(await _fingerprint(call))
         while True:
             found = await self.claim(call, value, request)
             if isinstance(found, Claim):
@@ -133,8 +137,8 @@ class _Idempotency:
 class _Body:
     """A request whose body was read."""
 
-    def __init__(self, call: Call) -> None:
-        self.known: bytes | None = fingerprint(call.method, call.target, call.body)
+    def __init__(self, known: bytes) -> None:
+        self.known: bytes | None = known
 
     def digest(self) -> bytes | None:
         """The fingerprint."""
@@ -143,6 +147,13 @@ class _Body:
     async def whole(self) -> bytes | None:
         """The same."""
         return self.known
+
+
+async def _fingerprint(call: Call) -> bytes:
+    """What the request is known by; a large one is looked at beside the event loop."""
+    if len(call.body) < LARGE:
+        return fingerprint(call.method, call.target, call.body)
+    return await asyncio.to_thread(fingerprint, call.method, call.target, call.body)
 
 
 class _Form:

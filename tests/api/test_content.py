@@ -1,13 +1,15 @@
 """What is kept of prompts and answers is told to its key, and deleted by it."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
-from tests.conftest import Relay
+from tests.conftest import RELAY_SETTINGS, Relay
+from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.gateway import eventually
 from tests.support.keys import KEYS, new_key
-from tests.support.recorder import Gate, answer
+from tests.support.recorder import Gate, Recorder, answer
 
 PATH = "/api/v1/content"
 ASYNC = "/api/v1/messages/async"
@@ -75,3 +77,22 @@ def test_others_do_not_exist(relay: Relay) -> None:
     for method in ("GET", "DELETE"):
         assert other.call(method, f"{PATH}?key_id={key_id}").status == 404
         assert relay.gateway.call(method, f"{PATH}?key_id=key_{'0' * 24}").status == 404
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    """What is paid for is delivered; what was to be stored first is refused before it costs anything."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "results").write_bytes(b"a file where the folder should be")
+    with Recorder() as upstream:
+        upstream.reply = lambda _: answer(body=MESSAGE)
+        settings = RELAY_SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url}
+        with gateways.running(tmp_path, settings) as gateway:
+            refused = gateway.call("POST", ASYNC, BODY)
+            assert (refused.status, refused.header("retry-after")) == (503, "60")
+            assert upstream.requests == []
+            key = ("idempotency-key", "one")
+            for _ in range(2):
+                message = gateway.call("POST", "/v1/messages", {**BODY, "max_tokens": 1}, [key])
+                assert (message.status, message.body) == (200, MESSAGE)
+                assert message.header("idempotency-replayed") is None
+            assert kept(gateway) == {}
