@@ -17,7 +17,7 @@ def examples_are_named(contract: Contract) -> Iterator[str]:
 
 
 def examples_show_how(contract: Contract) -> Iterator[str]:
-    """Each operation can be tried as it is documented: JSON bodies, answers and path parameters have one."""
+    """What is tried in the documentation works as it stands there: it fills in the examples that it finds."""
     for operation in contract.operations():
         body = contract.resolve(operation.dialect, operation.content.get("requestBody", {}))
         for place, part in {"request": body, **contract.responses(operation)}.items():
@@ -27,6 +27,8 @@ def examples_show_how(contract: Contract) -> Iterator[str]:
         for parameter in contract.parameters(operation):
             if parameter["in"] == "path" and "example" not in parameter:
                 yield f"{operation}: path parameter {parameter['name']} has no example"
+            if not parameter.get("required") and "example" in parameter:
+                yield f"{operation}: {parameter['name']}: the page would send its example each time"
 
 
 def examples_fit_their_schema(contract: Contract) -> Iterator[str]:

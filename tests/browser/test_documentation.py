@@ -44,24 +44,58 @@ def test_both_specs_are_shown(sandboxed: Gateway, documentation: Watched, dialec
     assert_nothing_amiss(sandboxed, documentation)
 
 
-def test_a_call_can_be_tried(sandboxed: Gateway, documentation: Watched) -> None:
+TRIED = {
+    "Envelope dialect (/api/v1)": ("create_message", "/api/v1/messages/create", "success"),
+    "Native dialect (/v1)": ("messages_create", "/v1/messages", "content"),
+}
+"""By dialect: an operation, where it goes, and a member of its answer."""
+
+
+@pytest.mark.parametrize("scheme", ["x-api-key", "Bearer"])
+@pytest.mark.parametrize("dialect", TRIED)
+def test_a_call_can_be_tried(sandboxed: Gateway, documentation: Watched, dialect: str, scheme: str) -> None:
+    page, (name, path, member) = documentation.page, TRIED[dialect]
+
+    page.get_by_role("combobox").first.select_option(dialect)
+    expect(page.locator(".info .title")).to_contain_text(DIALECTS[dialect][0])
+    page.locator(".auth-wrapper .authorize").first.click()
+    key = page.locator(".auth-container").filter(has_text=scheme)
+    key.locator("input").fill(ADMIN_KEY)
+    key.get_by_role("button", name="Authorize").click()
+    page.locator(".btn-done").first.click()
+    page.locator("#operations-tag-messages").click()
+    operation = page.locator(f"#operations-messages-{name}")
+    operation.locator(".opblock-summary-control").click()
+    operation.get_by_role("button", name="Try it out").click()
+    with page.expect_response(f"**{path}") as answered:
+        operation.get_by_role("button", name="Execute").click()
+
+    answer = answered.value
+    assert answer.status == 200
+    assert member in json.loads(answer.body())
+    expect(operation.locator(".live-responses-table td.response-col_status").last).to_contain_text("200")
+    assert_nothing_amiss(sandboxed, documentation)
+
+
+def test_a_call_can_be_tried_as_its_example_stands(sandboxed: Gateway, documentation: Watched) -> None:
     page = documentation.page
 
+    page.get_by_role("combobox").first.select_option("Native dialect (/v1)")
+    expect(page.locator(".info .title")).to_contain_text("native dialect")
     page.locator(".auth-wrapper .authorize").first.click()
     key = page.locator(".auth-container").filter(has_text="x-api-key")
     key.locator("input").fill(ADMIN_KEY)
     key.get_by_role("button", name="Authorize").click()
     page.locator(".btn-done").first.click()
-    page.locator("#operations-tag-messages").click()
-    operation = page.locator("#operations-messages-create_message")
+    page.locator("#operations-tag-agents").click()
+    operation = page.locator("#operations-agents-beta_agents_update")
     operation.locator(".opblock-summary-control").click()
     operation.get_by_role("button", name="Try it out").click()
-    with page.expect_response("**/api/v1/messages/create") as answered:
+    with page.expect_request("**/v1/agents/*") as asked:
         operation.get_by_role("button", name="Execute").click()
 
-    answer = answered.value
-    assert answer.status == 200
-    assert json.loads(answer.body())["success"] is True
+    assert asked.value.url.rpartition("/")[2].startswith("agent_")
+    assert json.loads(asked.value.post_data or "")["metadata"] == {"team": "kitchen"}
     expect(operation.locator(".live-responses-table td.response-col_status").last).to_contain_text("200")
     assert_nothing_amiss(sandboxed, documentation)
 

@@ -237,6 +237,11 @@ CASES: list[Case] = [
     (s.examples_are_named, lambda d: d.body.update(example={}), "not `example`"),
     (s.examples_show_how, lambda d: d.body.pop("examples"), "request has no example"),
     (s.examples_show_how, lambda d: d.item["parameters"][0].pop("example"), "parameter id has no example"),
+    (
+        s.examples_show_how,
+        lambda d: d.operation["parameters"][0].update(example=3),
+        "limit: the page would send",
+    ),
     (s.examples_are_named, lambda d: d.body["examples"].update(two={"value": {}}), "must be a $ref"),
     (
         s.examples_fit_their_schema,
