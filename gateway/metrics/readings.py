@@ -127,6 +127,7 @@ STATES = ("in_progress", "canceling", "ended")
 """Anthropic's states of a batch; `ended` ones are booked at the next look."""
 
 _STARTED_AT = time.time()
+_PROC = Path("/proc/self")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -152,7 +153,7 @@ class Readings:
 
     def values(self) -> dict[str, Values]:
         """All values as they are now, by the metric's name; what is not known is left out."""
-        found = self._plain() | self._from_files() | self._budgets()
+        found = self._plain() | self._disk() | _process() | self._budgets()
         told = self._services.metrics.upstream_limits.values() | self._services.metrics.models.values()
         return {description.name: values for description, values in found.items()} | told
 
@@ -204,19 +205,15 @@ class Readings:
             values |= _known(DRIFT, drift) | _known(RECONCILED, read_at)
         return values
 
-    def _from_files(self) -> dict[Description, Values]:
-        disk = shutil.disk_usage(self._services.settings.data_dir)
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        times = os.times()
-        return {
-            DB_SIZE: {(): self._services.upkeep.size},
-            DISK_SIZE: {(): disk.total},
-            DISK_FREE: {(): disk.free},
-            MEMORY: {(): pages * _PAGE_BYTES},
-            CPU: {(): times.user + times.system},
-            FILES: {(): sum(1 for _ in Path("/proc/self/fd").iterdir())},
-            STARTED: {(): _STARTED_AT},
-        }
+    def _disk(self) -> dict[Description, Values]:
+        """Sizes; none while DATA_DIR cannot be looked at, which must not hide all other metrics."""
+        try:
+            disk = shutil.disk_usage(self._services.settings.data_dir)
+            size = self._services.upkeep.size
+        except OSError:
+            logger.exception("DATA_DIR cannot be measured for the metrics")
+            return {}
+        return {DB_SIZE: {(): size}, DISK_SIZE: {(): disk.total}, DISK_FREE: {(): disk.free}}
 
     def _budgets(self) -> dict[Description, Values]:
         """Each budget of a living key, and what of it is gone in the running day or month."""
@@ -237,6 +234,18 @@ class Readings:
                 limits[labels] = limit
                 spent[labels], reserved[labels] = self._balances.get((key.id, since), (0, 0))
         return {BUDGET_LIMIT: limits, BUDGET_SPENT: spent, BUDGET_RESERVED: reserved}
+
+
+def _process() -> dict[Description, Values]:
+    times = os.times()
+    values: dict[Description, Values] = {CPU: {(): times.user + times.system}, STARTED: {(): _STARTED_AT}}
+    if _PROC.exists():  # on Linux
+        pages = int((_PROC / "statm").read_text(encoding="ascii").split()[1])
+        values |= {
+            MEMORY: {(): pages * _PAGE_BYTES},
+            FILES: {(): sum(1 for _ in (_PROC / "fd").iterdir())},
+        }
+    return values
 
 
 def _known(description: Description, value: float | None) -> dict[Description, Values]:

@@ -1,5 +1,8 @@
 """What a call counts, and how many series that makes: every label comes from a closed set."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from gateway import errors
@@ -257,3 +260,17 @@ async def test_every_refusal_has_a_reason_that_is_shown_from_the_start(services:
     found = await shown(services)
     for reason in REASONS:
         assert found.of("anthropic_gateway_rejections_total", reason=reason, key="none") == 0
+
+
+async def test_a_folder_that_cannot_be_measured_hides_nothing_else(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (await shown(services)).names
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+
+    names = {"data_dir_size_bytes", "data_dir_free_bytes", "db_size_bytes"}
+    assert whole - (await shown(services)).names == {f"anthropic_gateway_{name}" for name in names}
