@@ -107,6 +107,15 @@ def test_the_allowances_of_the_envelope(relay: Relay, app: Client) -> None:
     assert relay.upstream.requests[0].json()["tool_choice"] == {"type": "any"}
 
 
+def test_a_large_one(relay: Relay, app: Client) -> None:
+    relay.upstream.script(answer(body=message()))
+    content = "tide " * 500_000
+    path = create(app, {**BODY, "messages": [{"role": "user", "content": content}]})
+    assert reached(app, path, "succeeded")["message"]["id"] == "msg_1"
+    assert relay.upstream.requests[0].json()["messages"][0]["content"] == content
+    assert relay.upstream.requests[0].json()["max_tokens"] == 1024
+
+
 @pytest.mark.parametrize(
     "body", [{}, {**BODY, "stream": True}, {**BODY, "messages": [{"role": "nobody", "content": ""}]}]
 )
