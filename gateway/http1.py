@@ -221,7 +221,9 @@ class Connection(asyncio.BufferedProtocol):
                 self._sender.add_done_callback(self._sent)
             await arrived
         except BaseException:
-            self.abort()
+            # Not `abort`: who is cancelled when the whole answer has just come may find the connection in
+            # use for the next call.
+            answer.close()
             raise
         return answer
 

@@ -348,7 +348,7 @@ class Settings(BaseSettings):
     max_inflight_requests: int = Field(
         1000,
         ge=1,
-        description="Requests served at a time; more get a 503 with `retry-after` at once.",
+        description="Requests that a process serves at a time; more get a 503 with `retry-after` at once.",
     )
     caller_timeout: float = Field(
         300,

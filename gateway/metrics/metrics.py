@@ -181,7 +181,7 @@ class Metrics:
         self._aborts.labels(side, phase).add(1)
 
     def retried(self, reason: str) -> None:
-        """Count an upstream attempt that is tried again, by the status that it met."""
+        """Count an upstream attempt that is tried again, by the status, or what else, it met."""
         self._retries.labels(reason).add(1)
 
     def violated(self, operation: str, side: str) -> None:

@@ -283,6 +283,27 @@ def test_nor_is_a_get_of_which_an_answer_began(run: Run) -> None:
     run(main())
 
 
+def test_given_up_when_the_whole_answer_has_just_come(run: Run) -> None:
+    """The connection is free by then, and may serve the next call already: it is left alone."""
+
+    async def body() -> None:
+        async with pool_to(playing([HELLO])) as (pool, server):
+            first = asyncio.create_task(send(pool))
+            release = pool._release
+
+            def released(connection: Connection) -> None:
+                release(connection)
+                first.cancel()
+
+            pool._release = released  # type: ignore[method-assign]
+            await asyncio.wait({first})
+            assert first.cancelled()
+            assert await fetch(pool) == b"hello"
+            assert len(server.peers) == 1
+
+    run(body())
+
+
 def test_an_answer_that_is_whole_is_closed_without_harm(run: Run) -> None:
     async def main() -> None:
         async with pool_to(Numbered()) as (pool, server):
