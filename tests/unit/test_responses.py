@@ -164,7 +164,8 @@ async def test_a_broken_download_has_no_proper_end() -> None:
     assert not sink.ended
 
 
-async def test_last_words_when_the_gateway_stops() -> None:
+async def test_last_words_when_the_gateway_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", 60)
     sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
     task = asyncio.create_task(run(response(source, stopped=True), sink))
     await asyncio.sleep(0.02)
@@ -177,7 +178,8 @@ async def test_last_words_when_the_gateway_stops() -> None:
     assert source.closed
 
 
-async def test_no_words_for_a_caller_that_left() -> None:
+async def test_no_words_for_a_caller_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", 60)
     sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
     task = asyncio.create_task(run(response(source), sink))
     await asyncio.sleep(0.02)
