@@ -88,7 +88,7 @@ NOT_RUN = {
     "docs/deployment.md > HTTPS > bash": "two settings; tests/unit/test_settings.py has them",
     "docs/deployment.md > Metrics and dashboards > bash": "starts Grafana, whose image is not tested",
     "docs/deployment.md > A Prometheus and a Grafana of your own > yaml": "tests/monitoring has it checked",
-    "docs/deployment.md > A Prometheus and a Grafana of your own > yaml #2": "tests/monitoring has it checked",
+    "docs/deployment.md > A Prometheus and a Grafana of your own > yaml #2": "tests/monitoring checks it",
     "docs/qnap.md > Get the image there > bash": "builds for another processor",
     "docs/qnap.md > Data in a shared folder > bash": "changes the owner of a folder of a NAS",
     "docs/tracing.md > Tracing > bash": "two variables of OpenTelemetry's own",
