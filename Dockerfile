@@ -22,7 +22,7 @@ COPY --from=build /app /app
 WORKDIR /app
 # The published base comes without bytecode of the standard library: compile what the server imports here, once, and
 # not at each start.
-RUN /opt/venv/bin/python -c "import gateway.server, gateway.healthcheck, sandbox"
+RUN /opt/venv/bin/python -c "import gateway.cli, gateway.healthcheck, gateway.server, gateway.supervisor, sandbox"
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -33,7 +33,7 @@ TOOLCHAIN = (
     "import shutil; print([name for name in ('cc', 'gcc', 'clang', 'ld', 'make') if shutil.which(name)])"
 )
 UNCOMPILED = """
-import os, sys, gateway.server, gateway.healthcheck, sandbox
+import os, sys, gateway.cli, gateway.healthcheck, gateway.server, gateway.supervisor, sandbox
 modules = [module for module in sys.modules.values() if getattr(module, "__cached__", None)]
 print([module.__name__ for module in modules if not os.path.exists(module.__cached__)])
 """
