@@ -20,6 +20,9 @@ class Parameters:
         schemas: compiles them.
         closed: whether unknown and repeated query parameters are faults; those of the native dialect are
             upstream's business.
+
+    Attributes:
+        required: the query parameters that must be there.
     """
 
     def __init__(self, specs: tuple[Mapping[str, Any], ...], schemas: Schemas, *, closed: bool) -> None:
@@ -30,7 +33,7 @@ class Parameters:
         self._query = {
             spec["name"]: (spec, schemas.validator(spec["schema"])) for spec in specs if spec["in"] == "query"
         }
-        self._required = frozenset(
+        self.required = frozenset(
             spec["name"] for spec in specs if spec["in"] == "query" and spec.get("required")
         )
         self._defaults = {
@@ -74,7 +77,7 @@ class Parameters:
                 seen.add(name)
                 values[name] = value
             self._judge({name: values[name] for name in sorted(seen)})
-        missing = self._required - values.keys()
+        missing = self.required - values.keys()
         if missing:
             raise BadRequest(f"query parameter {min(missing)}: is required")
         return values

@@ -26,6 +26,7 @@ from middleware.operations import OperationAPI, OperationMiddleware
 logger = logging.getLogger("gateway.contract")
 
 JSON = "application/json"
+PLAIN_JSON = JSON.encode()
 READ_FIELDS: dict[str, tuple[type, str]] = {
     "model": (str, "a string"),
     "max_tokens": (int, "an integer"),
@@ -60,7 +61,7 @@ class _RequestValidation:
             self.check_accept(call)
             self.parameters.check_path(call.parameters)
             call.parameters = {**call.parameters, **self.parameters.query(scope["query_string"])}
-        else:
+        elif scope["query_string"] or self.parameters.required:
             self.check_native_query(call, scope["query_string"])
         kind = self.check_content_type(call)
         if self.multipart and kind.startswith(b"multipart/"):
@@ -95,10 +96,13 @@ class _RequestValidation:
         Raises:
             UnsupportedMedia: another type, charset or encoding.
         """
-        kind, charset = media_type(call.header(b"content-type") or b"")
-        expected = self.operation.request_types
+        given = call.header(b"content-type") or b""
         if (call.header(b"content-encoding") or b"identity") != b"identity":
             raise UnsupportedMedia("compressed bodies are not taken: send it without Content-Encoding")
+        expected = self.operation.request_types
+        if given == PLAIN_JSON and JSON in expected:
+            return given
+        kind, charset = media_type(given)
         if not expected or (not kind and not self.multipart):
             return kind
         if not any(kind == name.encode() or (name == JSON and kind.endswith(b"+json")) for name in expected):

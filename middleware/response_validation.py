@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway.call import Call
 from gateway.catalog import Operation, resolve
 from gateway.errors import InternalError
+from gateway.headers import header
 from gateway.responses import Response
 from gateway.services import Services
 from middleware.operations import OperationAPI, OperationMiddleware
@@ -24,6 +25,7 @@ from openapi.violation import Violation
 logger = logging.getLogger("gateway.contract")
 
 JSON = "application/json"
+PLAIN_JSON = JSON.encode()
 
 
 class _ResponseValidation:
@@ -96,9 +98,7 @@ def _violation(validator: Validator, value: Any) -> Violation | None:
 
 
 def _is_json(response: Response) -> bool:
-    return any(
-        name == b"content-type" and value.startswith(JSON.encode()) for name, value in response.headers
-    )
+    return header(response.headers, b"content-type").startswith(PLAIN_JSON)
 
 
 def _parse(body: bytes) -> Any:
