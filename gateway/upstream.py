@@ -58,6 +58,13 @@ class Exchange:
     trace: "CallTrace | None" = None
 
 
+class _Options(FinalRequestOptions):  # type: ignore[misc] # final, for those who would change what it does
+    """Options that every call shares: the SDK takes two copies for each, to change what is the same here."""
+
+    def model_copy(self, **_: Any) -> "_Options":
+        return self
+
+
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
 
 
@@ -130,14 +137,14 @@ class Upstream:
         return answer
 
     def _options(self, retries: int) -> FinalRequestOptions:
-        """The SDK's options of a call; it copies them, so one object a number of retries is enough.
+        """The SDK's options of a call: one object a number of retries is enough.
 
         The method is not the exchange's: for all but GET the SDK would prepare a body, and make up a key for
         retries, that nobody reads.
         """
         options = self._options_by_retries.get(retries)
         if options is None:
-            options = FinalRequestOptions.construct(method="get", url="/", max_retries=retries)
+            options = _Options.construct(method="get", url="/", max_retries=retries)
             self._options_by_retries[retries] = options
         return options
 

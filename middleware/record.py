@@ -47,6 +47,7 @@ class Record:
                 raise
             call.task.uncancel()
         finally:
+            del scope["call"]  # which knows its scope: its memory comes free now, not when it is looked for
             call.unwatch()
             if call.answer is not None:
                 call.answer.close()
