@@ -198,7 +198,7 @@ HEADS = {
     "/health": 200,
     "/v1/messages": 405,
     "/v1/files/f/content": 405,
-    "/": 404,
+    "/": 200,
 }
 
 
