@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,7 +39,7 @@ def started(command: list[str], says: str, **variables: str) -> Iterator[re.Matc
             assert process.stdout
             yield next(filter(None, (re.search(says, line) for line in process.stdout)))
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not by SIGINT, which a shell's background jobs ignore, and their children
             process.communicate(timeout=30)
 
 
