@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 from gateway.errors import BadRequest, ServiceUnavailable
-from gateway.large_bodies.reading import Question, Reading
-from gateway.large_bodies.worker import LENGTH
+from gateway.large_bodies.reading import LENGTH, Question, Reading
 
 IDLE_SECONDS = 60.0
 """How long the process is kept for the next large body: it holds some 60 MB."""
@@ -77,7 +76,11 @@ class LargeBodies:
         if process is None or process.returncode is not None or _ended(process):
             await self._end()
             process = self._process = await asyncio.create_subprocess_exec(
-                *PROGRAM, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_environment()
+                *PROGRAM,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,  # what it dies of may quote the body
+                env=_environment(),
             )
         assert process.stdin is not None
         assert process.stdout is not None

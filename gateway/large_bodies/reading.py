@@ -1,6 +1,7 @@
 """What the gateway goes by of a JSON body, so that it need not hold the body parsed."""
 
 import marshal
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 LARGE = 1_000_000
 """Bytes above which a body is read in the worker process."""
+
+LENGTH = struct.Struct(">Q")
+"""What goes before each frame between the two processes."""
 
 SMALL_MEMBER = 4096
 """Bytes up to which a member of the body is kept."""

@@ -7,14 +7,11 @@ Both are pickled between two processes of ours; a frame is its length in eight b
 
 import pickle
 import signal
-import struct
 import sys
 from typing import Any, BinaryIO
 
 from gateway.errors import BadRequest
-from gateway.large_bodies.reading import Question, read
-
-LENGTH = struct.Struct(">Q")
+from gateway.large_bodies.reading import LENGTH, Question, read
 
 
 def main() -> None:

@@ -88,10 +88,8 @@ async def test_what_is_not_committed_is_discarded(store, content, folder):
     assert not store.embedded or list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL's disk is its own
 async def test_a_full_disk_is_said_and_leaves_nothing(store, content, folder, monkeypatch):
-    if not store.embedded:
-        pytest.skip("PostgreSQL's disk is its own")
-
     def full(_descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
