@@ -17,8 +17,6 @@ MESSAGE = {
     "messages": [{"role": "user", "content": "Hi"}],
 }
 AT_ONCE = 0.2
-SOON = 2.0
-"""Enough to tell noticing from not noticing, as upstream would wait for ever."""
 
 MEGABYTE = 1 << 20
 
@@ -67,9 +65,8 @@ def test_while_waiting(relay: Relay, target: str, patience: float) -> None:
     time.sleep(patience)
 
     connection.close()
-    hung_up = time.monotonic()
 
-    assert request.wait_until_left() - hung_up < SOON
+    request.wait_until_left()
     assert _abandoned(relay.gateway, request_id)["url"] == target
     gate.open()
 
@@ -89,9 +86,8 @@ def test_while_streaming(relay: Relay, target: str, patience: float) -> None:
         got.until(b"x" * 400)
         time.sleep(patience)
         got.hang_up()
-        hung_up = time.monotonic()
 
-    assert relay.upstream.only.wait_until_left() - hung_up < SOON
+    relay.upstream.only.wait_until_left()
     line = _abandoned(relay.gateway, request_id)
     assert line["input_tokens"] == 25
     assert line["output_tokens"] == pytest.approx(100, abs=5)
@@ -109,9 +105,8 @@ def test_while_downloading(relay: Relay, target: str) -> None:
     with relay.gateway.open("GET", target, headers=name) as got:
         got.chunk()
         got.hang_up()
-        hung_up = time.monotonic()
 
-    assert relay.upstream.only.wait_until_left() - hung_up < SOON
+    relay.upstream.only.wait_until_left()
     _abandoned(relay.gateway, request_id)
     gate.open()
 

@@ -245,7 +245,7 @@ async def test_before_anything_is_learned_the_longest_answer_is_held_and_nobody_
 async def test_twenty_agents_with_a_large_max_tokens_run_at_once_once_their_size_is_known(ledger):
     who = key(day=5 * DOLLAR)
     await teach(ledger, who, cents(3), 64_000)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(10):
         entries = await asyncio.gather(*(begin(ledger, who, 64_000) for _ in range(20)))
     assert {entry.reserved for entry in entries} == {30_000_000}
     for entry in entries:

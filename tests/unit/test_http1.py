@@ -613,7 +613,7 @@ def test_silence_instead_of_an_answer(run: Run) -> None:
         async with pool_to(upstream) as (pool, _):
             with pytest.raises(APITimeoutError):
                 await send(pool, silence=0.1)
-            await asyncio.wait_for(upstream.left(), 1)
+            await asyncio.wait_for(upstream.left(), 10)
 
     run(main())
 
@@ -641,7 +641,7 @@ def test_time_is_up_while_the_caller_sends_no_more_of_the_body(run: Run) -> None
             async with pool_to(upstream) as (pool, _):
                 with pytest.raises(APITimeoutError):
                     await send(pool, "POST", stalled(), **limits)
-                await asyncio.wait_for(upstream.left(), 1)
+                await asyncio.wait_for(upstream.left(), 10)
 
     run(main())
 
@@ -714,7 +714,7 @@ def test_a_connection_that_takes_too_long(run: Run, monkeypatch: pytest.MonkeyPa
             pool = Pool(server.url.replace("http", "https"))
             with pytest.raises(APITimeoutError):
                 await fetch(pool)
-            await asyncio.wait_for(upstream.left(), 1)
+            await asyncio.wait_for(upstream.left(), 10)
             await pool.close()
 
     run(main())
@@ -756,7 +756,7 @@ def test_the_next_address_of_a_host_is_tried(run: Run, monkeypatch: pytest.Monke
             monkeypatch.setattr(pool, "_loop", Resolving())
             began = loop.time()
             assert await fetch(pool) == b"hello"
-            assert loop.time() - began < 2
+            assert loop.time() - began < 5  # the system's own patience is of minutes
             await pool.close()
 
     run(main())

@@ -254,7 +254,7 @@ async def test_one_who_is_called_and_leaves_at_once_passes_the_place_on():
     await asyncio.sleep(0)
     gate.leave(1)
     leaver.cancel()
-    await asyncio.wait_for(stayer, 1)
+    await asyncio.wait_for(stayer, 10)
     assert leaver.cancelled()
     assert gate.running == 1
 
@@ -398,8 +398,8 @@ async def test_without_redis_requests_go_on_within_fifty_milliseconds(redis_serv
         except RateLimited:
             pass
         times.append(time.perf_counter() - started)
-    # Three wait 50 ms in vain, then Redis is left alone: forty that wait would take two seconds.
-    assert sum(times) < 1
+    # Three wait 50 ms in vain, then Redis is left alone: the median tells, even on a busy machine.
+    assert sorted(times)[20] < 0.05
     assert admitted == 30  # this replica counts on its own
     assert not shared.available
     assert shared.failures >= 3

