@@ -6,7 +6,6 @@ forgotten over a restart.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +24,7 @@ from gateway.pool import Answer
 from gateway.resources import Owned
 from gateway.store import Store
 from gateway.store.tables import booked_batches, ended_batches, owners
+from gateway.tasks import stop
 from gateway.upstream import connection_failure, read_whole
 from gateway.usage import Usage
 from gateway.walls import Walls
@@ -95,10 +95,7 @@ class BatchCosts:
 
     async def close(self) -> None:
         """Stop following."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def read_along(self, batch_id: str, lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Pass a batch's results on as they come, and book it when they have come to their end.

@@ -133,6 +133,8 @@ def _parser() -> ArgumentParser:
 def serve(options: Namespace) -> int:
     """Run the server until it is told to stop."""
     settings = _settings(options)
+    from gateway import lean  # noqa: F401 - before all that it keeps small
+
     if settings.workers > 1:
         from gateway import supervisor
 

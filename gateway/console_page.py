@@ -11,5 +11,4 @@ TRUSTED_TYPES = b"; require-trusted-types-for 'script'; trusted-types 'none'"
 def load_console() -> dict[str, Asset]:
     """All files of the page, by name."""
     own = (file for file in (files("gateway") / "console").iterdir() if is_asset(file.name))
-    found = {file.name: file.read_bytes() for file in own}
-    return load_page(found, policy=TRUSTED_TYPES)
+    return load_page({file.name: file for file in own}, policy=TRUSTED_TYPES)

@@ -20,6 +20,5 @@ def load_docs() -> dict[str, Asset]:
     """All files of the page, by name. Swagger UI sets `style` attributes: inline styles are let through."""
     own = files("gateway") / "docs"
     vendored = Path(str(swagger_ui_bundle.swagger_ui_path))
-    found = {name: (own / name).read_bytes() for name in OWN}
-    found |= {name: (vendored / name).read_bytes() for name in VENDORED}
+    found = {name: own / name for name in OWN} | {name: vendored / name for name in VENDORED}
     return load_page(found, styles=b"'self' 'unsafe-inline'")

@@ -1,5 +1,6 @@
 """Put the message of a stream together from its events, keeping members that are not known here."""
 
+import json
 from typing import Any
 
 import jiter
@@ -18,7 +19,7 @@ class MessageAccumulator:
     def __init__(self) -> None:
         self._message: dict[str, Any] = {}
         self._content: dict[int, dict[str, Any]] = {}
-        self._parts: dict[tuple[int, str], list[str]] = {}
+        self._parts: dict[tuple[int, str], list[bytes]] = {}
 
     @property
     def usage(self) -> dict[str, Any] | None:
@@ -49,10 +50,27 @@ class MessageAccumulator:
             case {"type": "message_delta"}:
                 self._add_message_delta(event)
 
+    def add_part(self, index: int, member: str, text: bytes) -> bool:
+        """Take in a delta that adds text to a member of its block.
+
+        Args:
+            index: the block's.
+            member: of the block.
+            text: as it stands between the quotes of valid JSON.
+
+        Returns:
+            Whether the block has begun; nothing is taken in else.
+        """
+        if index not in self._content:
+            return False
+        self._parts.setdefault((index, member), []).append(text)
+        return True
+
     def message(self) -> dict[str, Any]:
         """The message so far."""
         for (index, member), parts in self._parts.items():
-            block, text = self._content[index], "".join(parts)
+            block = self._content[index]
+            text = json.loads(f'"{b"".join(parts).decode(errors="replace")}"')
             if member != "input":
                 block[member] = (block.get(member) or "") + text
             elif text:
@@ -66,10 +84,9 @@ class MessageAccumulator:
     def _add_delta(self, index: int, delta: dict[str, Any]) -> None:
         kind = delta.get("type")
         if kind in _APPENDED:
-            member = _APPENDED[kind]
-            self._parts.setdefault((index, member), []).append(str(delta.get(member, "")))
+            self.add_part(index, _APPENDED[kind], _quoted(delta.get(_APPENDED[kind], "")))
         elif kind == "input_json_delta":
-            self._parts.setdefault((index, "input"), []).append(str(delta.get("partial_json", "")))
+            self.add_part(index, "input", _quoted(delta.get("partial_json", "")))
         elif kind == "citations_delta":
             block = self._content[index]
             block["citations"] = [*(block.get("citations") or ()), delta.get("citation")]
@@ -84,3 +101,8 @@ class MessageAccumulator:
             self._message["usage"] = merge(self._message.get("usage") or {}, usage)
         further = {name: value for name, value in event.items() if name not in ("type", "delta", "usage")}
         self._message.update({name: value for name, value in further.items() if value is not None})
+
+
+def _quoted(text: object) -> bytes:
+    """A text as it stands between the quotes of JSON."""
+    return json.dumps(str(text))[1:-1].encode()

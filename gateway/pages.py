@@ -1,8 +1,9 @@
-"""The pages that the gateway serves itself: files read once at start, that ask no other host for anything."""
+"""The pages that the gateway serves itself: files from the disk that ask no other host for anything."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 
 from gateway.call import Call
@@ -22,18 +23,18 @@ MEDIA_TYPES = {
 class Asset:
     """One file of a page, and the headers that it is served with."""
 
-    body: bytes
+    file: Traversable
     headers: Headers
     etag: bytes
 
 
 def load_page(
-    files: Mapping[str, bytes], *, policy: bytes = b"", styles: bytes = b"'self'"
+    files: Mapping[str, Traversable], *, policy: bytes = b"", styles: bytes = b"'self'"
 ) -> dict[str, Asset]:
     """The files of a page, by name, under a policy that lets them talk to this server alone.
 
     Args:
-        files: what they hold, by name; the suffix tells the media type.
+        files: where they are, by name; the suffix tells the media type.
         policy: further directives of the Content-Security-Policy.
         styles: the sources that it allows for style sheets.
     """
@@ -47,7 +48,7 @@ def load_page(
         (b"x-frame-options", b"DENY"),
         (b"cache-control", b"no-cache"),  # kept, but asked for each time: an upgrade shows at once
     ]
-    return {name: _asset(name, body, headers) for name, body in files.items()}
+    return {name: _asset(name, file, headers) for name, file in files.items()}
 
 
 def is_asset(name: str) -> bool:
@@ -67,10 +68,10 @@ def serve(call: Call, page: Mapping[str, Asset], name: str) -> Response:
     known = call.header(b"if-none-match") or b""
     if asset.etag in (tag.strip().removeprefix(b"W/") for tag in known.split(b",")):
         return Response(304, asset.headers, b"")
-    return Response(200, asset.headers, asset.body)
+    return Response(200, asset.headers, asset.file.read_bytes())
 
 
-def _asset(name: str, body: bytes, headers: Headers) -> Asset:
-    etag = b'"%b"' % hashlib.sha256(body).hexdigest()[:32].encode()
+def _asset(name: str, file: Traversable, headers: Headers) -> Asset:
+    etag = b'"%b"' % hashlib.sha256(file.read_bytes()).hexdigest()[:32].encode()
     kind = MEDIA_TYPES[PurePath(name).suffix]
-    return Asset(body, [(b"content-type", kind), (b"etag", etag), *headers], etag)
+    return Asset(file, [(b"content-type", kind), (b"etag", etag), *headers], etag)

@@ -5,7 +5,6 @@ money. Priority Tier is left out on both sides, as the report does.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -21,6 +20,7 @@ from gateway.pool import Answer
 from gateway.prices import NANODOLLARS
 from gateway.store import Store
 from gateway.store.tables import calls
+from gateway.tasks import stop
 from gateway.upstream import read_whole
 
 log = logging.getLogger(__name__)
@@ -70,10 +70,7 @@ class Reconciliation:
 
     async def close(self) -> None:
         """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def compare(self) -> None:
         """Read the report for the latest whole days that the ledger knows, and work out the drift.

@@ -114,7 +114,6 @@ class Services:
         self.bundles: Mapping[Dialect, dict[str, Any]] = {name: openapi.load(name) for name in DIALECTS}
         self.schemas = {name: Schemas(bundle) for name, bundle in self.bundles.items()}
         self.catalog = Catalog(self.bundles)
-        self.documents = {name: openapi.raw(name) for name in DIALECTS}
         self.docs = load_docs()
         self.console = load_console()
         self.unlisted = UNLISTED
@@ -206,6 +205,8 @@ class Services:
 
     async def _database_answers(self) -> bool:
         try:
+            if self.store.file is not None:
+                self.store.file.check()
             async with asyncio.timeout(DATABASE_SECONDS):
                 await self.store.read(_ask)
         except Exception:

@@ -16,6 +16,13 @@ from gateway.usage import merge
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+_DELTA = re.compile(
+    rb"(?:event: content_block_delta\n)?"
+    rb'data: (\{"type":"content_block_delta","index":([0-9]{1,9}),"delta":\{"type":'
+    rb'"(?:text_delta","(text)|thinking_delta","(thinking)|input_json_delta","(partial_json))":'
+    rb'"((?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*+)" *\} *\}) *'
+)
+"""Nearly all events of a stream, as Anthropic writes them: data, index, one of the members, text in JSON."""
 
 
 class EventSplitter:
@@ -55,8 +62,12 @@ def event_data(event: bytes) -> bytes:
 
 def parse_event(event: bytes) -> dict[str, Any] | None:
     """The JSON object of one event, or None where it has none."""
+    return _parse(event_data(event))
+
+
+def _parse(data: bytes) -> dict[str, Any] | None:
     try:
-        payload = jiter.from_json(event_data(event))
+        payload = jiter.from_json(data)
     except ValueError:
         return None
     return payload if isinstance(payload, dict) else None
@@ -215,7 +226,7 @@ class EnvelopeStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """The frames that a chunk of the native stream completes (may be empty)."""
-        return b"".join(frame for event in self._splitter.feed(chunk) for frame in self._frames(event))
+        return b"".join(map(self._frames, self._splitter.feed(chunk)))
 
     def at_boundary(self) -> bool:
         """Whole frames are sent only."""
@@ -232,31 +243,45 @@ class EnvelopeStream:
         }
         return self._frame(_dumps(body))
 
-    def _frames(self, event: bytes) -> list[bytes]:
+    def _frames(self, event: bytes) -> bytes:
+        """The frames of one event. A delta, as most are, is neither parsed nor written anew."""
+        found = _DELTA.fullmatch(event)
+        if found is not None:
+            data, index, text, thinking, _, value = found.groups()
+            member = "text" if text else "thinking" if thinking else "input"
+            if self._accumulator.add_part(int(index), member, value):
+                self.delta_bytes += len(value)
+                if not text:
+                    return self._frame(data)
+                self._count += 2
+                return b'id: %d\ndata: %b\n\nid: %d\ndata: {"type":"text","text":"%b"}\n\n' % (
+                    self._count - 1, data, self._count, value,
+                )  # fmt: skip
         data = event_data(event)
-        if not data:
-            return []
-        payload = parse_event(event) or {}
+        return b"".join(map(self._frame, self._payloads(event, data))) if data else b""
+
+    def _payloads(self, event: bytes, data: bytes) -> list[bytes]:
+        payload = _parse(data) or {}
         match payload:
             case {"type": "content_block_delta", "delta": {"type": kind} as delta}:
                 self._accumulator.add(payload)
                 if kind == "text_delta" and isinstance(delta.get("text"), str):
                     self.delta_bytes += len(delta["text"].encode(errors="replace"))
-                    return [self._frame(data), self._frame(_dumps({"type": "text", "text": delta["text"]}))]
+                    return [data, _dumps({"type": "text", "text": delta["text"]})]
                 self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
             case {"type": "message_stop"}:
                 self.finished = True
                 message = _dumps(self._accumulator.message())
-                return [self._frame(b'%b,"message":%b}' % (data.rstrip()[:-1].rstrip(), message))]
+                return [b'%b,"message":%b}' % (data.rstrip()[:-1].rstrip(), message)]
             case {"type": "error"}:
                 error = payload.get("error")
                 self.error_type = error.get("type") if isinstance(error, dict) else None
                 self.finished = True
-                return [self._frame(_dumps({**payload, "request_id": self.request_id}))]
+                return [_dumps({**payload, "request_id": self.request_id})]
             case _:
                 self._accumulator.add(payload)
                 self.found |= brought_forth_by_event(payload, threaded=self._threaded)
-        return [self._frame(data)]
+        return [data]
 
     def _frame(self, data: bytes) -> bytes:
         self._count += 1

@@ -53,7 +53,7 @@ def run(settings: Settings) -> None:
     check_writable(settings)
     configure(settings)
     _prepare(settings)
-    _processes.set_forkserver_preload(["gateway.server"])
+    _processes.set_forkserver_preload(["gateway.lean", "gateway.server"])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_supervise(settings))
 

@@ -1,7 +1,6 @@
 """What is done once an hour: delete what is older than the operator keeps it, and measure what is left."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +21,7 @@ from gateway.store.tables import (
     owners,
     usage_daily,
 )
+from gateway.tasks import stop
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +84,7 @@ class Upkeep:
 
     async def close(self) -> None:
         """Stop; a step that is under way is finished by the database."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await stop(self._task)
 
     async def round(self) -> None:
         """Delete what is too old, then measure."""

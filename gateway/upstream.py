@@ -26,10 +26,10 @@ from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
 from gateway.headers import header
 from gateway.metrics import Metrics
 from gateway.pool import Answer, Pool, proxy_for
-from gateway.pool_proxied import ProxiedPool
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
+    from gateway.pool_proxied import ProxiedPool
     from gateway.tracing.spans import CallTrace
 
 HOLD_SECONDS = 10.0
@@ -68,6 +68,19 @@ class _Options(FinalRequestOptions):  # type: ignore[misc] # final, for those wh
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
 
 
+class _Unused(httpx2.AsyncBaseTransport):
+    """In the place of the SDK's own connections, which would read all certificates of the system."""
+
+
+def _open_pool(base_url: str) -> "Pool | ProxiedPool":
+    proxy = proxy_for(base_url)
+    if proxy is None:
+        return Pool(base_url)
+    from gateway.pool_proxied import ProxiedPool  # noqa: PLC0415 - aiohttp, which only this way needs
+
+    return ProxiedPool(base_url, proxy)
+
+
 class Upstream:
     """The way to Anthropic with one credential. Make it inside the running loop.
 
@@ -80,8 +93,7 @@ class Upstream:
 
     def __init__(self, settings: Settings, base_url: str, api_key: str, metrics: Metrics) -> None:
         self._timeout = settings.anthropic_timeout
-        proxy = proxy_for(base_url)
-        self._pool = Pool(base_url) if proxy is None else ProxiedPool(base_url, proxy)
+        self._pool = _open_pool(base_url)
         self._metrics = metrics
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
@@ -90,6 +102,7 @@ class Upstream:
             max_retries=0,
             open_telemetry=False,
             middleware=[_Attempts(self)],
+            http_client=httpx2.AsyncClient(transport=_Unused(), trust_env=False),
         )
         self._options_by_retries: dict[int, FinalRequestOptions] = {}
         self.default_headers: dict[str, str] = {

@@ -7,33 +7,30 @@ in the transaction of what it tells of, and deleted when it has arrived.
 import asyncio
 import base64
 import contextlib
-import hashlib
-import hmac
 import json
 import logging
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import aiohttp
 from pydantic import SecretStr
 from sqlalchemy import Connection, delete, func, select, update
 
-from gateway import __version__, rfc3339
-from gateway.public_address import CheckedResolver, NotPublic, check_literal
+from gateway import rfc3339
 from gateway.store import Session, Store
 from gateway.store.tables import webhook_messages as table
+from gateway.tasks import stop
+
+if TYPE_CHECKING:
+    from gateway.webhook_sender import Sender
 
 log = logging.getLogger(__name__)
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - what a secret begins with
 PAUSES = (5.0, 300.0, 1800.0, 7200.0, 18_000.0, 36_000.0, 50_400.0, 72_000.0, 86_400.0)
 """Seconds after each failed attempt; after the last, three days in, the message is given up."""
-
-PATIENCE = 15.0
-"""Seconds for an attempt."""
 
 LEASE = 60.0
 """Seconds for which a process has an attempt to itself; after it another may try, also when this one died."""
@@ -85,11 +82,10 @@ class Webhooks:
     ) -> None:
         self._store = store
         self._url = None if url is None else url.get_secret_value()
-        encoded = secret.get_secret_value().removeprefix(SECRET_PREFIX) if secret else ""
-        self._key = base64.b64decode(encoded)
+        self._key = base64.b64decode(secret.get_secret_value().removeprefix(SECRET_PREFIX) if secret else "")
         self._private = private
         self._now = now
-        self._session: aiohttp.ClientSession | None = None
+        self._sender: Sender | None = None
         self._task: asyncio.Task[None] | None = None
         self._woken = asyncio.Event()
         self.outcomes: Counter[str] = Counter()
@@ -106,12 +102,9 @@ class Webhooks:
 
     async def close(self) -> None:
         """Stop; what has not arrived waits in the database."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        if self._session is not None:
-            await self._session.close()
+        await stop(self._task)
+        if self._sender is not None:
+            await self._sender.close()
 
     def add(self, session: Session, kind: str, data: dict[str, Any]) -> None:
         """Put a message into the outbox, within the transaction of what it tells of.
@@ -161,8 +154,16 @@ class Webhooks:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), seconds)
 
+    def _open_sender(self) -> "Sender":
+        from gateway.webhook_sender import Sender  # noqa: PLC0415 - aiohttp, which only this setting needs
+
+        assert self._url is not None
+        return Sender(self._url, self._key, private=self._private)
+
     async def _attempt(self, message: Message) -> None:
-        outcome = await self._send(message)
+        if self._sender is None:
+            self._sender = self._open_sender()
+        outcome = await self._sender.send(message.id, message.body, int(self._now()))
         if outcome is None:
             self.outcomes["delivered"] += 1
             await self._store.write(_done, message.id)
@@ -177,56 +178,6 @@ class Webhooks:
         log.warning("A webhook message did not arrive", extra=told)
         pause = PAUSES[message.attempt - 1] * (0.9 + 0.2 * secrets.randbelow(1000) / 1000)
         await self._store.write(_postpone, message.id, int((self._now() + pause) * 1000))
-
-    async def _send(self, message: Message) -> str | None:
-        """None when the receiver has it, else why not."""
-        assert self._url is not None
-        if self._session is None:
-            self._session = _session(private=self._private)
-        moment = int(self._now())
-        headers = {
-            "content-type": "application/json",
-            "user-agent": f"anthropic-gateway/{__version__}",
-            "webhook-id": message.id,
-            "webhook-timestamp": str(moment),
-            "webhook-signature": sign(self._key, message.id, moment, message.body),
-        }
-        try:
-            if not self._private:
-                check_literal(self._url)
-            async with self._session.post(
-                self._url, data=message.body, headers=headers, allow_redirects=False
-            ) as answer:
-                return None if 200 <= answer.status < 300 else f"status {answer.status}"
-        except (aiohttp.ClientError, NotPublic, OSError, TimeoutError) as fault:
-            cause = fault.__cause__ or fault
-            return str(cause) if isinstance(cause, NotPublic) else type(fault).__name__
-
-
-def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
-    """The value of `webhook-signature`.
-
-    Args:
-        key: the secret's bytes.
-        message_id: of the message, the same at each attempt.
-        timestamp: of the attempt, in seconds since 1970.
-        body: as it is sent.
-    """
-    signed = b"%b.%d.%b" % (message_id.encode(), timestamp, body)
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
-
-
-def _session(*, private: bool) -> aiohttp.ClientSession:
-    """A client that goes where it is told and nowhere else: no proxy, no cookies, no cached names."""
-    connector = aiohttp.TCPConnector(
-        resolver=None if private else CheckedResolver(), use_dns_cache=False, force_close=True
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=PATIENCE),
-        auto_decompress=False,
-    )
 
 
 def _claim(session: Session, now: int) -> list[Message]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+import openapi
 from gateway import __version__, pages
 from gateway.call import Call
 from gateway.metrics.exposition import CONTENT_TYPE
@@ -65,12 +66,12 @@ async def get_console_asset(call: Call, asset: str) -> Response:
 
 async def get_envelope_spec(call: Call) -> Response:
     """The OpenAPI document of the envelope dialect."""
-    return Response(200, [JSON_TYPE], call.services.documents["envelope"])
+    return Response(200, [JSON_TYPE], openapi.raw("envelope"))
 
 
 async def get_native_spec(call: Call) -> Response:
     """The OpenAPI document of the native dialect."""
-    return Response(200, [JSON_TYPE], call.services.documents["native"])
+    return Response(200, [JSON_TYPE], openapi.raw("native"))
 
 
 def _state(body: Mapping[str, object], *, good: bool = True) -> Response:

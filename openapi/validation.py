@@ -32,24 +32,38 @@ class _Fault(NamedTuple):
 
 
 class Validator:
-    """One compiled schema; made by `Schemas.validator`."""
+    """One schema, compiled when a value is first judged by it; made by `Schemas.validator`.
 
-    __slots__ = ("_locate", "is_valid")
+    All of a contract compiled take 40 MB and a quarter of a second, and few callers use all of it.
+    """
+
+    __slots__ = ("_schema", "_schemas", "is_valid")
 
     is_valid: Callable[[Any], bool]
-    """Whether a parsed JSON value fits: the library's own method, so the hot path has no frame of ours."""
+    """Whether a parsed JSON value fits: the library's own method, so the hot path has no frame of ours.
 
-    def __init__(self, is_valid: Callable[[Any], bool], locate: Callable[[Any], Violation]) -> None:
-        self.is_valid = is_valid
-        self._locate = locate
+    Raises:
+        ValueError: a reference leads nowhere, or this is no schema.
+    """
+
+    def __init__(self, schemas: "Schemas", schema: Schema) -> None:
+        self._schemas = schemas
+        self._schema = schema
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for `is_valid` alone, as long as it is not there."""
+        if name != "is_valid":
+            raise AttributeError(name=name, obj=self)
+        self.is_valid = self._schemas.compiled(self._schema).is_valid
+        return self.is_valid
 
     def error(self, instance: Any) -> Violation | None:
         """Return a fault of a parsed JSON value, or None when it fits."""
-        return None if self.is_valid(instance) else self._locate(instance)
+        return None if self.is_valid(instance) else self._schemas.fault(self._schema, instance)
 
 
 class Schemas:
-    """The schemas of one bundle, compiled when first asked for.
+    """The schemas of one bundle.
 
     Args:
         bundle: an OpenAPI 3.0 document whose references all point into its own `components`.
@@ -61,23 +75,26 @@ class Schemas:
         self._registry = jsonschema_rs.Registry([(_BASE, {"components": {"schemas": self._converted}})])
         self._compiled: dict[str | int, tuple[Schema, jsonschema_rs.Validator]] = {}
         self._shells: dict[int, tuple[Schema, jsonschema_rs.Validator]] = {}
+        self._validators: dict[str | int, tuple[Schema, Validator]] = {}
 
     def validator(self, schema: Schema | str) -> Validator:
-        """Compile one schema; to be called at start, since what is compiled is kept.
+        """The validator of one schema, the same each time; to be called at start, since all are kept.
 
         Args:
             schema: an OpenAPI 3.0 schema object, or a reference such as `#/components/schemas/Message`.
-
-        Raises:
-            ValueError: a reference leads nowhere, or this is no schema.
         """
         source = {"$ref": schema} if isinstance(schema, str) else schema
-        converted = conversion.schema(source, self._named, _BASE)
-        return Validator(
-            self._compile(converted).is_valid, lambda value: describe(*self._locate(converted, value, ()))
-        )
+        key = source.get("$ref") or id(source)
+        if key not in self._validators:
+            converted = conversion.schema(source, self._named, _BASE)
+            self._validators[key] = source, Validator(self, converted)
+        return self._validators[key][1]
 
-    def _compile(self, schema: Schema) -> jsonschema_rs.Validator:
+    def fault(self, schema: Schema, value: Any) -> Violation:
+        """What is wrong with a value that does not fit a converted schema."""
+        return describe(*self._locate(schema, value, ()))
+
+    def compiled(self, schema: Schema) -> jsonschema_rs.Validator:
         """The validator of a converted schema, made once; the schema is kept, for its `id` to stay valid."""
         key = schema.get("$ref") or id(schema)
         if key not in self._compiled:
@@ -107,7 +124,7 @@ class Schemas:
         """
         schema = self._choose(schema, value)
         tag = schema.get("properties", {}).get(_TAG)
-        if tag and isinstance(value, dict) and _TAG in value and not self._compile(tag).is_valid(value[_TAG]):
+        if tag and isinstance(value, dict) and _TAG in value and not self.compiled(tag).is_valid(value[_TAG]):
             return self._locate(tag, value[_TAG], (*path, _TAG))
         shell = self._shell(schema)
         if not shell.is_valid(value):
@@ -115,7 +132,7 @@ class Schemas:
             error = next(iter(shell.iter_errors(value if shell.is_valid(outline) else outline)))
             return _Fault(path, error.kind.name, error.kind.as_dict(), value)
         for inner, members in _members(schema, value):
-            fits = self._compile(inner).is_valid
+            fits = self.compiled(inner).is_valid
             for step, member in members:
                 if not fits(member):
                     return self._locate(inner, member, (*path, *step))
@@ -127,7 +144,7 @@ class Schemas:
             if "$ref" in schema:
                 schema = self._converted[schema["$ref"].rpartition("/")[2]]
             elif "if" in schema:
-                schema = schema["then" if self._compile(schema["if"]).is_valid(value) else "else"]
+                schema = schema["then" if self.compiled(schema["if"]).is_valid(value) else "else"]
             else:
                 return schema
 
@@ -135,7 +152,7 @@ class Schemas:
         """For a union without a discriminator: the fault of the one form that was meant, if that is clear."""
         keyword = "oneOf" if "oneOf" in schema else "anyOf"
         here = _Fault(path, keyword, {}, value)
-        if any(self._compile(form).is_valid(value) for form in schema[keyword]):
+        if any(self.compiled(form).is_valid(value) for form in schema[keyword]):
             return here
         faults = [self._locate(form, value, path) for form in schema[keyword]]
         meant = [fault for fault in faults if not _is_about_tag(fault, path)] or faults

@@ -17,6 +17,7 @@ from gateway.content import ContentGone
 from gateway.errors import GatewayError, Headers, NotFound, RateLimited, ServiceUnavailable
 from gateway.keys import Key
 from gateway.limits import Admission
+from gateway.tasks import stop
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -82,10 +83,7 @@ class AsyncMessages:
     async def close(self) -> None:
         """Write down what has ended. What runs was ended by the drain, what waits stays in the database."""
         self._closing = True
-        if self._watcher is not None:
-            self._watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+        await stop(self._watcher)
         await self._lines.close()
         for call in list(self._calls.values()):
             call.stop()

@@ -1,7 +1,6 @@
 """All keys of the gateway, held in memory by every process."""
 
 import asyncio
-import contextlib
 import fnmatch
 import hmac
 import json
@@ -24,6 +23,7 @@ from gateway.keys.secret import digest, generate_secret, read_admin_key
 from gateway.store import Session, Store
 from gateway.store.tables import keys as table
 from gateway.store.tables import revisions
+from gateway.tasks import stop
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +91,8 @@ class KeyRing:
 
     async def close(self) -> None:
         """Stop following."""
-        if self._poller is not None:
-            self._poller.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._poller
-            self._poller = None
+        await stop(self._poller)
+        self._poller = None
 
     def authenticate(self, secret: str) -> Key:
         """Find the key that a secret opens. A wrong secret costs the same as a right one.

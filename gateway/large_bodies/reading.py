@@ -11,7 +11,7 @@ from gateway import splice
 from gateway.json_body import parse
 from gateway.resources import Owned, models_named_in, named_in
 from gateway.usage import estimate_input_tokens
-from openapi.validation import schemas_of
+from openapi.validation import Validator, schemas_of
 
 if TYPE_CHECKING:
     from gateway.call import Call
@@ -81,8 +81,7 @@ def read(question: Question, raw: bytes) -> Reading:
     value = parse(raw)
     violation = None
     if question.schema is not None:
-        validator = schemas_of(question.dialect).validator(question.schema)
-        fault = validator.error(value)
+        fault = _validator(question).error(value)
         violation = None if fault is None else str(fault)
     if violation is not None and question.enforce:
         return Reading(None, violation, [], set(), 0, [])
@@ -96,6 +95,17 @@ def read(question: Question, raw: bytes) -> Reading:
         estimate_input_tokens(value, len(raw)) if is_object else 0,
         edits(raw, value) if edits is not None else [],
     )
+
+
+_validators: dict[str, Validator] = {}
+
+
+def _validator(question: Question) -> Validator:
+    """What judges the bodies of an operation, made once: each question brings a copy of the schema."""
+    if question.operation not in _validators:
+        assert question.schema is not None
+        _validators[question.operation] = schemas_of(question.dialect).validator(question.schema)
+    return _validators[question.operation]
 
 
 def upstream_body(call: "Call") -> bytes:

@@ -17,6 +17,7 @@ from gateway.ledger.instances import RENEW_AFTER, Instance
 from gateway.ledger.tally import Tally
 from gateway.prices import Cost, PriceTable
 from gateway.store import Store
+from gateway.tasks import stop
 from gateway.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -88,10 +89,7 @@ class Ledger:
 
     async def close(self) -> None:
         """Write what is posted and take leave. All calls must be settled."""
-        if self._pulse is not None:
-            self._pulse.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._pulse
+        await stop(self._pulse)
         await self._store.flush()
         await self._instance.close()
 

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from gateway.limits.errors import SharedUnavailableError
 from gateway.limits.window import SECONDS, Demand, Window
+from gateway.tasks import stop
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +116,7 @@ class SharedCounters:
 
     async def close(self) -> None:
         """Give the slots back and close the connection."""
-        if self._renewal is not None:
-            self._renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._renewal
+        await stop(self._renewal)
         for slot in list(self._slots):
             await self.give_slot(slot)
         await self._redis.aclose()
@@ -264,9 +262,7 @@ async def _in_time(work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
         raise TimeoutError
     finally:
         if not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
 
 def _window_keys(name: str) -> list[str]:

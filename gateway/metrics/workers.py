@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.metrics.instruments import Across, Description, Labels, Value, Values
+from gateway.tasks import stop
 
 log = logging.getLogger("gateway")
 
@@ -85,9 +86,7 @@ class Snapshots:
     async def close(self) -> None:
         """Write for the last time."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await stop(self._task)
             self.write()
 
     def write(self) -> Snapshot:

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
+from gateway.store.file import DatabaseFile
 from gateway.store.migrate import StoreError, upgrade
 from gateway.store.statements import Statements
 from gateway.store.writer import Batch, Session, Waiter, Writer
@@ -53,7 +54,8 @@ class Store:
             self.engine.dispose()
             raise
         self.statements = Statements(self.engine.dialect)
-        self.writer = Writer(self.engine)
+        self.file = DatabaseFile(self.engine.url.database or "") if self.embedded else None
+        self.writer = Writer(self.engine, self.file)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from gateway.errors import ServiceUnavailable
+from gateway.store.file import DatabaseFile
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Writer:
 
     Args:
         engine: where to write, in autocommit mode: the writer begins and commits for itself.
+        file: that of an SQLite database, watched so that nothing is written into one that is gone.
 
     Attributes:
         commits: transactions committed.
@@ -88,8 +90,9 @@ class Writer:
         last_commit_seconds: time spent in the last one.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, file: DatabaseFile | None = None) -> None:
         self._engine = engine
+        self._file = file
         self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._awaited: deque[Operation] = deque()
@@ -202,6 +205,7 @@ class Writer:
 
     def _together(self, group: list[Operation]) -> list[Any]:
         """Write the whole group in one transaction, all items of a batch at once."""
+        self._check_file()
         batches: dict[Batch, list[int]] = {}
         for index, operation in enumerate(group):
             batches.setdefault(operation.batch, []).append(index)
@@ -222,6 +226,7 @@ class Writer:
 
     def _apart(self, group: list[Operation]) -> list[Any]:
         """Write the group again, each item in a savepoint: a failure becomes that item's result."""
+        self._check_file()
         results: list[Any] = []
         session = self._connect()
         session.retried = True
@@ -240,6 +245,10 @@ class Writer:
             self._roll_back()
             raise
         return results
+
+    def _check_file(self) -> None:
+        if self._file is not None:
+            self._file.check()
 
     def _fail(self, group: list[Operation], failure: Exception) -> None:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""

@@ -3,11 +3,13 @@
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -96,6 +98,53 @@ def test_disk_full(tmp_path: Path, table: Table, upstream: Recorder) -> None:
         table.saw(
             Row("host", "disk full", outcomes, booking(row), _telling(risen(before, counters(gateway))))
         )
+
+
+def test_database_removed(tmp_path: Path, table: Table, upstream: Recorder) -> None:
+    """SQLite would go on in a file that nobody finds again."""
+    with serving(tmp_path, upstream, {}) as (gateway, caller):
+        health, before, gate = Health(gateway), counters(gateway), Gate()
+        upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
+        with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
+            running.until(b"message_start")
+            upstream.reply = _reply  # type: ignore[assignment]
+            there, away = gateway.data / "gateway.db", tmp_path / "away.db"
+            there.rename(away)
+            outcomes = asked(caller)
+            assert gateway.call("GET", "/health/live").status == 200
+            assert gateway.call("GET", "/health/ready").status == 503
+            there.write_bytes(b"")
+            assert asked(caller) == outcomes, "another file is not the one that was opened"
+            gate.open()
+            outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
+        there.unlink()
+        away.rename(there)
+        eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
+        eventually(lambda: works_again(caller), SOON)
+        assert gateway.call("GET", "/health/ready").status == 200
+        health.check()
+        row = rows(gateway.data)[4]
+        assert (row["status"], row["input_tokens"], row["output_tokens"]) == ("done", 25, 89)
+        seen = _telling(risen(before, counters(gateway)))
+        table.saw(Row("host", "database file removed and put back", outcomes, booking(row), seen))
+
+
+def test_database_held(tmp_path: Path, table: Table, upstream: Recorder) -> None:
+    """Another program writes to the file, and takes a while."""
+    with serving(tmp_path, upstream, {}) as (gateway, caller):
+        health, before = Health(gateway), counters(gateway)
+        with closing(sqlite3.connect(gateway.data / "gateway.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with ThreadPoolExecutor() as threads:
+                asking = threads.submit(asked, caller)
+                time.sleep(1)
+                assert not asking.done()
+                other.execute("COMMIT")
+                outcomes = asking.result()
+        health.check()
+        booked = {booking(row) for row in rows(gateway.data)}
+        moved = risen(before, counters(gateway))
+        table.saw(Row("host", "database held by another program", outcomes, " / ".join(booked), moved))
 
 
 def _telling(metrics: list[str]) -> list[str]:

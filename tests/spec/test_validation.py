@@ -236,9 +236,9 @@ def test_a_large_value_is_not_copied_into_its_fault() -> None:
     assert fault(ref("Message"), {"role": "user", **body}) == "/content/100000: 'text' is a required property"
 
 
-def test_a_reference_to_nothing_is_refused_at_once() -> None:
+def test_a_reference_to_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="Missing"):
-        SCHEMAS.validator("#/components/schemas/Missing")
+        SCHEMAS.validator("#/components/schemas/Missing").is_valid({})
 
 
 def test_violation_reads_as_a_line() -> None:
@@ -251,7 +251,7 @@ def test_every_schema_of_the_bundles_compiles(name: str) -> None:
     schemas = schemas_of(name)
     assert schemas is schemas_of(name)
     for component in openapi.load(name)["components"]["schemas"]:
-        schemas.validator(f"#/components/schemas/{component}")
+        schemas.validator(f"#/components/schemas/{component}").is_valid({})
 
 
 ANYTHING = st.sampled_from([None, True, -1, 0, 5, 0.5, 1.5, "", "ab", "newer", [], [1], {}, {"type": "text"}])

@@ -107,6 +107,39 @@ def test_whatever_upstream_says_the_envelope_says_whole_frames(data: bytes, plac
     assert not said or said.endswith(b"\n\n")
 
 
+MEMBERS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+deltas = st.lists(st.tuples(st.sampled_from(list(MEMBERS)), st.text(max_size=20)), max_size=6)
+
+
+def written(payload: dict[str, object], separators: tuple[str, str], *, ascii_only: bool) -> bytes:
+    data = json.dumps(payload, separators=separators, ensure_ascii=ascii_only)
+    return f"event: {payload['type']}\ndata: {data}\n\n".encode()
+
+
+@quick
+@given(deltas, st.booleans())
+def test_deltas_mean_the_same_however_they_are_written(
+    parts: list[tuple[str, str]], ascii_only: bool
+) -> None:
+    """As Anthropic writes them, they are not parsed; with another space, they are."""
+    block = {"type": "content_block_start", "index": 0, "content_block": {"type": "x"}}
+    payloads: list[dict[str, object]] = [FULL[0], block]
+    for kind, text in parts:
+        delta = {"type": kind, MEMBERS[kind]: text}
+        payloads.append({"type": "content_block_delta", "index": 0, "delta": delta})
+    payloads.append({"type": "message_stop"})
+
+    frames = []
+    for separators in ((",", ":"), (", ", ": ")):
+        stream = EnvelopeStream("req_1")
+        said = b"".join(
+            stream.feed(written(payload, separators, ascii_only=ascii_only)) for payload in payloads
+        )
+        frames.append([frame.split(b"\ndata: ") for frame in said.split(b"\n\n")[:-1]])
+    usual, spaced = ([(number, json.loads(data)) for number, data in found] for found in frames)
+    assert usual == spaced
+
+
 @quick
 @given(st.binary(max_size=200) | st.text(alphabet="{}\n", max_size=40).map(str.encode), cuts)
 def test_lines_do_not_depend_on_the_cuts(data: bytes, places: list[int]) -> None:
