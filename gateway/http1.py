@@ -53,9 +53,20 @@ class ConnectionDied(ConnectionBroken):
 class Http1Answer:
     """Status and headers of an answer, and its body as it comes."""
 
-    __slots__ = ("_chunks", "_connection", "_error", "_size", "_waiter", "complete", "headers", "status")
+    __slots__ = (
+        "_chunks",
+        "_connection",
+        "_error",
+        "_loop",
+        "_size",
+        "_waiter",
+        "complete",
+        "headers",
+        "status",
+    )
 
-    def __init__(self, connection: "Connection") -> None:
+    def __init__(self, connection: "Connection", loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self.status = 0
         self.headers: Headers = []
         self.complete = False
@@ -86,7 +97,11 @@ class Http1Answer:
             anthropic.APIConnectionError: it broke off; what came before that is handed out first.
         """
         while not self._chunks and not self.complete:
-            await self._wait()
+            waiter = self._waiter = self._loop.create_future()  # `_wait`, without a frame for each piece
+            try:
+                await waiter
+            finally:
+                self._waiter = None
         if self._chunks:
             chunks = self._take()
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -121,7 +136,7 @@ class Http1Answer:
         return chunks
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
@@ -206,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
         """
         if self._transport is None:
             raise ConnectionDied
-        answer = self._answer = Http1Answer(self)
+        answer = self._answer = Http1Answer(self, self._loop)
         arrived = self._head = self._loop.create_future()
         self._bodyless = bodyless
         self._heard = False

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -21,6 +21,35 @@ HEAD_SECONDS = 30.0
 Standing = Literal["idle", "head", "body", "answer"]
 
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
+
+
+class _Done:
+    """What is done already, to be awaited any number of times."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield  # which makes it a generator that ends at once
+
+
+_DONE = _Done()
+
+
+class Cycle(RequestResponseCycle):
+    """uvicorn's request and response, with the middle of a stream sent without a coroutine for each piece."""
+
+    def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
+        """Send an ASGI message."""
+        body = message.get("body")
+        if (
+            body
+            and self.chunked_encoding
+            and message.get("more_body")
+            and not (self.flow.write_paused or self.disconnected or self.response_complete)
+            and self.scope["method"] != "HEAD"
+        ):
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            return _DONE
+        return super().send(message)
 
 
 class Http(HttpToolsProtocol):
@@ -170,6 +199,7 @@ class Http(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        cycle.__class__ = Cycle
         super()._start_asgi_task(cycle, app)
 
 

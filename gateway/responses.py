@@ -83,7 +83,9 @@ class StreamResponse:
                 if keepalive is None:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
                 else:
-                    await keepalive.send(chunk)
+                    keepalive.busy = True
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    keepalive.sent()
         except asyncio.CancelledError as error:
             if not self.call.stopped or self.failure is None:
                 raise
@@ -100,23 +102,21 @@ class StreamResponse:
 
 
 class _Keepalive:
-    """Sends chunks, and comments between them when it is silent for too long."""
+    """Sends comments when a stream is silent for too long; `busy` while a chunk is being sent."""
 
-    __slots__ = ("_at_boundary", "_busy", "_last", "_loop", "_send", "_task", "_timer")
+    __slots__ = ("_at_boundary", "_last", "_loop", "_send", "_task", "_timer", "busy")
 
     def __init__(self, send: Send, at_boundary: Callable[[], bool]) -> None:
         self._send = send
         self._at_boundary = at_boundary
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._busy = False
+        self.busy = False
         self._task: asyncio.Task[None] | None = None
         self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._tick)
 
-    async def send(self, chunk: bytes) -> None:
-        self._busy = True
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._busy = False
+    def sent(self) -> None:
+        self.busy = False
         self._last = self._loop.time()
 
     def stop(self) -> None:
@@ -126,13 +126,13 @@ class _Keepalive:
 
     def _tick(self) -> None:
         idle = self._loop.time() - self._last
-        if idle >= KEEPALIVE_SECONDS and not self._busy and self._at_boundary():
+        if idle >= KEEPALIVE_SECONDS and not self.busy and self._at_boundary():
             self._task = self._loop.create_task(self._comment())
             idle = 0.0
         self._timer = self._loop.call_later(max(KEEPALIVE_SECONDS - idle, 0.05), self._tick)
 
     async def _comment(self) -> None:
-        if self._busy or not self._at_boundary():
+        if self.busy or not self._at_boundary():
             return  # part of an event went out since the tick
         await self._send({"type": "http.response.body", "body": KEEPALIVE, "more_body": True})
         self._last = self._loop.time()

@@ -1,6 +1,7 @@
 """The record of each request: made first, closed last, because only here is the final status known."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -26,7 +27,7 @@ class Record:
             call.trace = self.services.tracing.begin(call)
         own_headers = [(b"x-request-id", call.request_id.encode()), *self.services.response_headers]
 
-        async def send_recorded(message: Message) -> None:
+        def send_recorded(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 call.status = message["status"]
                 message["headers"] = [
@@ -37,7 +38,7 @@ class Record:
                 ]
             elif call.first_byte is None:
                 call.first_byte = call.elapsed
-            await send(message)
+            return send(message)
 
         self.services.calls.add(call)
         try:

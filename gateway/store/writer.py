@@ -35,6 +35,9 @@ LARGEST_GROUP = 256
 RETRY_AFTER = 1.0
 """Seconds until posted writes are tried again after the database failed as a whole."""
 
+LOOK = 0.1
+"""Seconds between looks at whether the file is still there."""
+
 Batch = Callable[["Session", list[Any]], list[Any]]
 """Writes items in the session's transaction, returns a result for each. It may run twice: no side effects."""
 
@@ -93,6 +96,7 @@ class Writer:
     def __init__(self, engine: Engine, file: DatabaseFile | None = None) -> None:
         self._engine = engine
         self._file = file
+        self._looked = 0.0
         self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._awaited: deque[Operation] = deque()
@@ -247,8 +251,10 @@ class Writer:
         return results
 
     def _check_file(self) -> None:
-        if self._file is not None:
+        now = time.monotonic()
+        if self._file is not None and now - self._looked >= LOOK:
             self._file.check()
+            self._looked = now
 
     def _fail(self, group: list[Operation], failure: Exception) -> None:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.store.writer import LOOK
 from tests.faults.observing import KINDS, MESSAGE, Health, ask, booking, counters, risen, rows
 from tests.faults.table import Row, Table
 from tests.faults.upstream_faults import BODY
@@ -110,10 +111,12 @@ def test_database_removed(tmp_path: Path, table: Table, upstream: Recorder) -> N
             upstream.reply = _reply  # type: ignore[assignment]
             there, away = gateway.data / "gateway.db", tmp_path / "away.db"
             there.rename(away)
+            time.sleep(2 * LOOK)
             outcomes = asked(caller)
             assert gateway.call("GET", "/health/live").status == 200
             assert gateway.call("GET", "/health/ready").status == 503
             there.write_bytes(b"")
+            time.sleep(2 * LOOK)
             assert asked(caller) == outcomes, "another file is not the one that was opened"
             gate.open()
             outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
