@@ -14,7 +14,7 @@ from bench import profiler
 from bench.load.wrk import LoadError
 from bench.options import Options
 from bench.report import Report
-from bench.scenarios import bodies, memory, startup, streams, unary
+from bench.scenarios import bodies, growth, memory, startup, streams, unary
 from bench.servers import StartError
 from bench.subjects import STARTERS
 
@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Options], Report]] = {
     "slow-readers": streams.slow_readers,
     "memory": memory.run,
     "startup": startup.run,
+    "growth": growth.run,
 }
 
 
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--connections", type=int, default=32, help="concurrent callers under load")
     parser.add_argument("--streams", type=_numbers, default="200,400,600,800", help="steps of held streams")
     parser.add_argument("--megabytes", type=int, default=30, help="size of the big body")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the grown ledger")
     parser.add_argument("--gateway-core", type=int, default=1, help="CPU core of the subject")
     parser.add_argument("--load-core", type=int, default=0, help="CPU core of load and upstream")
     parser.add_argument(
@@ -106,6 +108,7 @@ def _options(arguments: argparse.Namespace, folder: Path) -> Options:
         load_core=arguments.load_core,
         streams=arguments.streams,
         megabytes=arguments.megabytes,
+        rows=arguments.rows,
         folder=folder,
         settings=dict(arguments.set),
     )

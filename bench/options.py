@@ -16,6 +16,7 @@ class Options:
     load_core: int
     streams: list[int]
     megabytes: int
+    rows: int
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
 

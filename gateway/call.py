@@ -173,6 +173,13 @@ class Call:
                 return value
         return None
 
+    def drop_body(self) -> None:
+        """Keep nothing of the request's body but whether a stream was asked for: it may last an hour."""
+        self.body = b""
+        self.reading = None
+        if isinstance(self.payload, dict):
+            self.payload = {"stream": self.payload.get("stream")}
+
     def watch(self) -> None:
         """From now on cancel the running task when the caller hangs up; the body must have been read."""
         if not self.detached:

@@ -269,6 +269,7 @@ async def _metered(
     call: Call, answer: Answer, meter: sse.StreamMeter, end: Callable[[], bytes] = bytes
 ) -> AsyncIterator[bytes]:
     """What is sent of a message stream; its usage is settled however it ends."""
+    call.drop_body()
     call.pace = StreamPace()
     tick = call.pace.tick
     try:

@@ -132,6 +132,8 @@ class Upstream:
             raise connection_failure(error) from error
         finally:
             _exchange.reset(token)
+            # Timers and connections that were made meanwhile keep their context, and the exchange with it.
+            exchange.body = exchange.trace = None
         if answer.status == 401:
             answer.close()
             self._metrics.upstream_credential_refused()

@@ -1,6 +1,5 @@
 """Budgets over a real socket: how far they can be passed, whom they block, how a refusal looks."""
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,30 +12,16 @@ from tests.conftest import Relay
 from tests.support.client import Client
 from tests.support.gateway import Gateway, eventually
 from tests.support.keys import new_key
+from tests.support.messages import MODEL, message
 from tests.support.recorder import Gate, Received, answer, stream
 from tests.support.transcripts import FULL, events
 
-MODEL = "claude-sonnet-4-20250514"
 """$3 a million input tokens, $15 a million output tokens."""
 
 CENT_OF_ANSWER = 667
 """Output tokens that cost a cent."""
 
 QUESTION: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hello"}]}
-
-
-def message(output_tokens: int, wait: float = 0.0) -> Sequence[Any]:
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": MODEL,
-        "content": [{"type": "text", "text": "Hi"}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": output_tokens},
-    }
-    return [wait, *answer(body=json.dumps(body).encode())]
 
 
 def usage(app: Client) -> dict[str, Any]:
@@ -56,7 +41,7 @@ def call(app: Client, max_tokens: int, dialect: str = "native") -> int:
 def test_two_hundred_calls_at_once_pass_a_dollar_by_less_than_one_call(relay: Relay) -> None:
     name = "one dollar"
     _, app = new_key(relay.gateway, name, usd_per_day=1)
-    relay.upstream.reply = lambda _: message(5 * CENT_OF_ANSWER, 0.02)
+    relay.upstream.reply = lambda _: message(5 * CENT_OF_ANSWER, wait=0.02)
     one_call = Decimal(10 * 3 + 5 * CENT_OF_ANSWER * 15) / 1_000_000
 
     with ThreadPoolExecutor(200) as pool:
@@ -95,7 +80,7 @@ def test_before_anything_is_known_they_run_one_after_the_other(relay: Relay) -> 
     model = "claude-3-7-sonnet-20250219"  # of which no test has taught anything yet
 
     def reply(request: Received) -> Sequence[Any]:
-        return message(10, 0.01)
+        return message(10, wait=0.01)
 
     relay.upstream.reply = reply
     body = {**QUESTION, "model": model, "max_tokens": 64_000}

@@ -1,7 +1,6 @@
 """Limits of a key over a real socket, in both dialects: what is let in, what waits, what is refused."""
 
 import http.client
-import json
 import threading
 import time
 from collections.abc import Sequence
@@ -11,13 +10,14 @@ from typing import Any
 import pytest
 
 from tests.conftest import Relay
+from tests.support import messages
 from tests.support.client import Answer, Client
 from tests.support.gateway import Gateway, eventually
 from tests.support.keys import new_key
-from tests.support.recorder import CLOSE, Gate, answer, head, stream
+from tests.support.messages import MODEL
+from tests.support.recorder import CLOSE, Gate, Step, answer, head, stream
 from tests.support.transcripts import FULL, events
 
-MODEL = "claude-sonnet-4-20250514"
 BODY: dict[str, Any] = {"model": MODEL, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
 LIMIT_HEADERS = [
     ("anthropic-ratelimit-requests-limit", "4000"),
@@ -25,18 +25,9 @@ LIMIT_HEADERS = [
 ]
 
 
-def message(output_tokens: int = 5, input_tokens: int = 10, **usage: int) -> Sequence[Any]:
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": MODEL,
-        "content": [{"type": "text", "text": "Hi"}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": input_tokens, "output_tokens": output_tokens, **usage},
-    }
-    return answer(body=json.dumps(body).encode(), headers=LIMIT_HEADERS)
+def message(output_tokens: int = 5, input_tokens: int = 10, **usage: int) -> list[Step]:
+    """An answer with Anthropic's own limits."""
+    return messages.message(output_tokens, input_tokens, headers=LIMIT_HEADERS, **usage)
 
 
 def native(app: Client, **changes: Any) -> Answer:

@@ -1,13 +1,12 @@
 """Two gateways on one PostgreSQL and one Redis, both real: limits and budgets hold over both, as keys do."""
 
-import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -17,9 +16,9 @@ from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.gateway import Gateway, eventually
 from tests.support.keys import new_key
-from tests.support.recorder import Gate, Recorder, answer
+from tests.support.messages import MODEL, message
+from tests.support.recorder import Gate, Recorder
 
-MODEL = "claude-sonnet-4-20250514"
 ANSWER = 1000
 """Output tokens of each answer: a cent and a half."""
 
@@ -53,22 +52,8 @@ def _replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
 @pytest.fixture
 def replicas(_replicas: Replicas) -> Replicas:
     _replicas.upstream.reset()
-    _replicas.upstream.reply = lambda _: message()
+    _replicas.upstream.reply = lambda _: message(ANSWER, wait=0.01)
     return _replicas
-
-
-def message() -> Sequence[Any]:
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": MODEL,
-        "content": [{"type": "text", "text": "Hi"}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 10, "output_tokens": ANSWER},
-    }
-    return [0.01, *answer(body=json.dumps(body).encode())]
 
 
 def call(app: Client) -> int:
@@ -102,7 +87,7 @@ def test_tokens_a_minute_are_counted_together(replicas: Replicas) -> None:
 def test_calls_at_a_time_are_counted_together(replicas: Replicas) -> None:
     _, app = new_key(replicas.gateways[0], "shared places", concurrency=3)
     gate = Gate()
-    replicas.upstream.reply = lambda _: [gate, *message()]
+    replicas.upstream.reply = lambda _: [gate, *message(ANSWER, wait=0.01)]
     clients = replicas.clients(app)
 
     with ThreadPoolExecutor(8) as pool:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import RELAY_TIMEOUT
 from tests.support.gateway import ADMIN_KEY, Gateway, eventually
 from tests.support.memory import Growth
-from tests.support.recorder import Received, Recorder, Step, answer, stream
+from tests.support.recorder import Gate, Received, Recorder, Step, answer, stream
 from tests.support.transcripts import event
 
 READERS = 20
@@ -49,6 +49,22 @@ def rest(caller: socket.socket) -> bytes:
     response = http.client.HTTPResponse(caller)
     response.begin()
     return response.read()
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_stream_does_not_keep_its_request(gateway: Gateway, upstream: Recorder, path: str) -> None:
+    prompt = {"role": "user", "content": "x" * 800_000}
+    body = MESSAGE | {"messages": [prompt]} | ({"stream": True} if path == PATHS["native"] else {})
+    gate = Gate()
+    upstream.reply = lambda _: stream(event(START), gate, event({"type": "message_stop"}))
+    with ExitStack() as opened:
+        memory = []
+        for _ in range(2 * READERS):
+            stream_ = opened.enter_context(gateway.open("POST", path, body))
+            stream_.until(b"message_start")
+            memory.append(gateway.memory())
+        assert memory[-1] - memory[READERS - 1] < READERS * 800_000 / 2
+        gate.open()
 
 
 def reply(request: Received) -> list[Step]:

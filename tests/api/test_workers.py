@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from http.client import HTTPException
@@ -22,10 +22,10 @@ from tests.support import gateway as gateways
 from tests.support.client import Client
 from tests.support.gateway import Gateway, eventually
 from tests.support.keys import new_key
-from tests.support.recorder import Gate, Recorder, answer, stream
+from tests.support.messages import MODEL, message
+from tests.support.recorder import Gate, Recorder, stream
 from tests.support.transcripts import SHORT, events
 
-MODEL = "claude-sonnet-4-20250514"
 MESSAGE = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
 COST = Decimal("0.000033")
 """Of one answer: 1 token in, 2 out."""
@@ -105,7 +105,7 @@ def redis() -> Iterator[str]:
 @contextlib.contextmanager
 def working(folder: Path, redis: str, **settings: str) -> Iterator[Workers]:
     with Recorder() as upstream:
-        upstream.reply = lambda _: message()
+        upstream.reply = lambda _: message(2, 1, wait=0.02)
         variables = RELAY_SETTINGS | {
             "ANTHROPIC_BASE_URL": upstream.url,
             "ANTHROPIC_TIMEOUT": "60",
@@ -123,20 +123,6 @@ def working(folder: Path, redis: str, **settings: str) -> Iterator[Workers]:
 def workers(tmp_path_factory: pytest.TempPathFactory, redis: str) -> Iterator[Workers]:
     with working(tmp_path_factory.mktemp("workers"), redis) as running:
         yield running
-
-
-def message() -> Sequence[Any]:
-    body = {
-        "id": "msg_1",
-        "type": "message",
-        "role": "assistant",
-        "model": MODEL,
-        "content": [{"type": "text", "text": "Hi"}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": 1, "output_tokens": 2},
-    }
-    return [0.02, *answer(body=json.dumps(body).encode())]
 
 
 def ask(client: Client) -> int:

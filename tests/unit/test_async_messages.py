@@ -9,6 +9,7 @@ from gateway.async_messages.record import AsyncMessage
 from gateway.async_messages.table import Table
 from gateway.errors import RateLimited
 from gateway.store.tables import calls, instances
+from tests.support.clock import Clock
 
 NOW = 1_795_000_000_000
 LATER = NOW + 7 * 86_400_000
@@ -23,16 +24,9 @@ END = {
 }
 
 
-class Clock:
-    now = NOW / 1000
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(NOW / 1000)
 
 
 @pytest.fixture

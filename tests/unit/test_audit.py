@@ -8,19 +8,12 @@ from gateway import audit as module
 from gateway.audit import Audit, Verdict, verify
 from gateway.store import Store
 from gateway.store.tables import audit as table
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture

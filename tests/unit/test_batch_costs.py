@@ -22,18 +22,12 @@ from gateway.store import Store
 from gateway.upstream import WholeAnswer
 from gateway.walls import Walls
 from gateway.webhooks import Webhooks
+from tests.support.clock import Clock
 
 MODEL = "claude-sonnet-4-20250514"
 APP = Key("key_app", "app", frozenset())
 BATCH = "msgbatch_1"
 PATH = f"/v1/messages/batches/{BATCH}"
-
-
-class Clock:
-    now = 1_795_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Upstream:

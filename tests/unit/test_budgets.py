@@ -15,23 +15,16 @@ from gateway.prices import PriceTable
 from gateway.store import Store
 from gateway.store.tables import budgets, calls
 from gateway.usage import Usage
+from tests.support.clock import Clock
 
 DOLLAR = 1_000_000_000
 PRICES = PriceTable.load()
 MODEL = "claude-sonnet-4-20250514"
 
 
-class Clock:
-    def __init__(self, moment: str) -> None:
-        self.now = datetime.fromisoformat(moment).timestamp()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock("2026-11-22T12:00:00+00:00")
+    return Clock(datetime.fromisoformat("2026-11-22T12:00:00+00:00").timestamp())
 
 
 @pytest.fixture

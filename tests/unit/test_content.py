@@ -10,22 +10,15 @@ import pytest
 from gateway.content import Content, ContentGone
 from gateway.content.blobs import PIECE, STALE
 from gateway.errors import ServiceUnavailable
+from tests.support.clock import Clock
 
 DAY = 86_400.0
 LARGE = os.urandom(PIECE) * 2 + b"and a bit"
 
 
-class Clock:
-    def __init__(self):
-        self.now = time.time()
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(time.time())
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from gateway.store.tables import ended_batches, webhook_messages
 from gateway.upstream import WholeAnswer
 from gateway.walls import Walls
 from gateway.webhooks import Webhooks
+from tests.support.clock import Clock
 
 APP = Key("key_app", "kitchen", frozenset())
 BATCH = "msgbatch_1"
@@ -41,13 +42,6 @@ ENDED: dict[str, Any] = {
 }
 RESULTS = b'{"custom_id":"a","result":{"type":"expired"}}\n' * 50_000
 DAYS = 90
-
-
-class Clock:
-    now = 1_795_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Parts:

@@ -19,22 +19,15 @@ from gateway.idempotency import (
 )
 from gateway.idempotency.register import LIFETIME
 from gateway.store.tables import idempotency_keys, instances
+from tests.support.clock import Clock
 
 HEADERS = [(b"content-type", b"application/json"), (b"request-id", b"req_\xff")]
 SEEN = hashlib.sha256(b"a request").digest()
 
 
-class Clock:
-    def __init__(self):
-        self.now = time.time()
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(time.time())
 
 
 @pytest.fixture

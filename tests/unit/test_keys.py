@@ -15,21 +15,14 @@ from gateway.keys import Budget, KeyRing, Limits, WrongKeys, admin_key, generate
 from gateway.keys.ring import POLL_INTERVAL
 from gateway.store import Store
 from gateway.store.tables import keys as table
+from tests.support.clock import Clock
 
 ADMIN = "an-admin-secret-of-at-least-32-chars"
 
 
-class Clock:
-    def __init__(self):
-        self.now = 1_800_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1_800_000_000.0)
 
 
 @pytest.fixture

@@ -18,21 +18,14 @@ from gateway.limits.shared import SharedCounters
 from gateway.limits.window import Demand, Window
 from gateway.usage import Usage
 from tests import servers
+from tests.support.clock import Clock
 
 MODEL = "claude-sonnet-4-20250514"
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

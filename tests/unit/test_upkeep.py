@@ -19,16 +19,10 @@ from gateway.settings import Settings
 from gateway.store import Store
 from gateway.upkeep import DAY, Upkeep
 from gateway.usage import Usage
+from tests.support.clock import Clock
 
 MODEL = "claude-sonnet-4-20250514"
 APP = Key("key_app", "app", frozenset())
-
-
-class Clock:
-    now = 1_795_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Parts(NamedTuple):
