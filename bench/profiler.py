@@ -32,6 +32,36 @@ _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>.*?)(?::\d+)?\)$")
 _THREAD = re.compile(r"^thread \((\d+)\)")
 _OWN = ("gateway", "handlers", "middleware", "openapi", "bench", "main.py")
 
+_LAYERS = {
+    "event loop and its sockets": ("asyncio",),
+    "HTTP/1.1 of callers": ("uvicorn", "gateway/protocol.py"),
+    "key check": ("gateway/keys/", "middleware/security.py"),
+    "limits": ("gateway/limits/", "middleware/limits.py"),
+    "body, contract, names": (
+        "gateway/json_body.py", "gateway/body.py", "gateway/negotiation.py", "gateway/parameters.py",
+        "gateway/resources.py", "middleware/request_validation.py", "middleware/response_validation.py",
+        "openapi/",
+    ),
+    "ledger, budgets, prices": (
+        "gateway/accounting.py", "gateway/budgets.py", "gateway/ledger/", "gateway/prices.py",
+        "gateway/usage.py",
+    ),
+    "database": ("gateway/store/", "sqlalchemy", "threading.py"),
+    "upstream": (
+        "anthropic", "gateway/headers.py", "gateway/http1.py", "gateway/pool.py", "gateway/relay.py",
+        "gateway/responses.py", "gateway/sse.py", "gateway/message.py", "gateway/upstream.py", "handlers/",
+    ),
+    "metrics and log line": ("gateway/logs.py", "gateway/metrics/"),
+}  # fmt: skip
+_CHAIN = "chain: record, errors, admission, routing, walls"
+
+
+def layer_of(module: str) -> str:
+    """The part of a request's way that a module belongs to."""
+    found = (layer for layer, modules in _LAYERS.items() if module.startswith(modules))
+    own = module.split("/", maxsplit=1)[0] in _OWN
+    return next(found, _CHAIN if own else "the rest of Python and its libraries")
+
 
 @dataclass(frozen=True)
 class Profile:
@@ -41,6 +71,14 @@ class Profile:
     modules: defaultdict[str, float]
     functions: defaultdict[str, float]
     inclusive: defaultdict[str, float]
+
+    @property
+    def layers(self) -> dict[str, float]:
+        """The same by layer."""
+        layers: defaultdict[str, float] = defaultdict(float)
+        for module, seconds in self.modules.items():
+            layers[layer_of(module)] += seconds
+        return layers
 
     @property
     def seconds(self) -> float:
@@ -124,6 +162,7 @@ def table(profile: Profile, cpu_us: float, rows: int = 30) -> str:
     """The views as text; `cpu_us` is the CPU time a request that the shares are shares of."""
     views = {
         "by thread": profile.threads,
+        "by layer": profile.layers,
         "self time by module": profile.modules,
         "self time by function": profile.functions,
         "time by function with all that it calls": profile.inclusive,

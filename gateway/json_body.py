@@ -13,7 +13,7 @@ import jiter
 
 from gateway.errors import BadRequest
 
-_INFINITIES = tuple(b"g" + struct.pack("<d", value) for value in (math.inf, -math.inf))
+_INFINITE, _NEGATIVE = (b"g" + struct.pack("<d", value) for value in (math.inf, -math.inf))
 """How `marshal` writes an infinite float."""
 
 _MARSHAL_VERSION = 2
@@ -32,7 +32,7 @@ def parse(raw: bytes) -> Any:
         raise BadRequest(f"the body is not valid JSON: {_reason(str(error))}") from None
     # A number too large for a float becomes infinite. Its bytes are found far quicker than by a walk.
     packed = marshal.dumps(value, _MARSHAL_VERSION)
-    if any(infinity in packed for infinity in _INFINITIES) and _has_infinity(value):
+    if (_INFINITE in packed or _NEGATIVE in packed) and _has_infinity(value):
         raise BadRequest("the body is not valid JSON: a number is out of range")
     return value
 

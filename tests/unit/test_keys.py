@@ -357,4 +357,4 @@ async def test_ten_thousand_keys_open_as_fast_as_one(tmp_path):
             for _ in range(20):
                 ring.authenticate(secret)
             best[count] = min(best[count], time.perf_counter_ns() - started)
-    assert best[10_000] < 1.3 * best[1]
+    assert best[10_000] < 2 * best[1]  # a search would take thousands of times as long

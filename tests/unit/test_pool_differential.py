@@ -535,8 +535,11 @@ def test_cut_at_every_position(run: Callable[[Any], Any], name: str) -> None:
         assert run(fetched(Case((data[:at],), closed=True), Ours)).outcomes == [ERROR], at
 
 
+# An empty line that comes alone finds the connection idle, or with the next request: one is closed, one is not.
 VALID = sorted(
-    name for name, given in CASES.items() if given.ours is None and not given.closed and name != "large"
+    name
+    for name, given in CASES.items()
+    if given.ours is None and not given.closed and name not in ("large", "empty line after the end")
 )
 
 

@@ -23,6 +23,20 @@ def test_time_counts_for_our_module_or_for_the_library(file: str, module: str) -
     assert profiler.module_of(file) == module
 
 
+@pytest.mark.parametrize(
+    ("module", "layer"),
+    [
+        ("uvicorn", "HTTP/1.1 of callers"),
+        ("gateway/ledger/book.py", "ledger, budgets, prices"),
+        ("middleware/routing.py", "chain: record, errors, admission, routing, walls"),
+        ("handlers/native/messages.py", "upstream"),
+        ("<string>", "the rest of Python and its libraries"),
+    ],
+)
+def test_each_module_belongs_to_a_layer(module: str, layer: str) -> None:
+    assert profiler.layer_of(module) == layer
+
+
 _MAIN, _WRITER = "thread (7): MainThread", "thread (8): writer"
 
 

