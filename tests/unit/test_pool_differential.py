@@ -535,7 +535,7 @@ def test_cut_at_every_position(run: Callable[[Any], Any], name: str) -> None:
         assert run(fetched(Case((data[:at],), closed=True), Ours)).outcomes == [ERROR], at
 
 
-# An empty line that comes alone finds the connection idle, or with the next request: one is closed, one is not.
+# An empty line that comes alone finds the connection idle, which closes it, or in use, which does not.
 VALID = sorted(
     name
     for name, given in CASES.items()
