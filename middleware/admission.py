@@ -1,12 +1,12 @@
 """What is refused before anything is looked up: new work while the gateway stops or has no room, and
-ambiguous paths.
+requests that a proxy on the way may have understood differently.
 """
 
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.errors import Overloaded, ServiceUnavailable
+from gateway.errors import BadRequest, Overloaded, ServiceUnavailable
 from gateway.routes import check_target
 from gateway.services import Services
 
@@ -31,4 +31,16 @@ class Admission:
                     f"the gateway serves {self.most} requests at a time; try again", retry_after=1
                 )
             check_target(scope["raw_path"])
+            check_host(scope)
         return self.app(scope, receive, send)
+
+
+def check_host(scope: Scope) -> None:
+    """Refuse a request that names no host, or two (RFC 9112 §3.2).
+
+    Raises:
+        BadRequest: it does.
+    """
+    named = [name for name, _ in scope["headers"]].count(b"host")
+    if named != 1 and (named or scope["http_version"] == "1.1"):
+        raise BadRequest("the request must have one Host header")

@@ -178,6 +178,32 @@ def test_names_of_keys_are_printable(relay: Relay, name: str) -> None:
 # Targets.
 
 
+@pytest.mark.parametrize(
+    ("version", "hosts", "status"),
+    [
+        (b"1.1", [], 400),
+        (b"1.1", [b"host: gateway", b"host: gateway"], 400),
+        (b"1.0", [b"host: a", b"Host: b"], 400),
+        (b"1.0", [], 200),
+        (b"1.1", [b"Host:"], 200),
+    ],
+    ids=["none", "twice", "two", "none in 1.0", "empty"],
+)
+@pytest.mark.parametrize("path", [b"/v1/models", b"/api/v1/models"])
+def test_one_host(relay: Relay, path: bytes, version: bytes, hosts: list[bytes], status: int) -> None:
+    """A proxy in front may go by another than we (RFC 9112 §3.2)."""
+    relay.upstream.reply = lambda _: answer(
+        body=b'{"data":[],"has_more":false,"first_id":null,"last_id":null}'
+    )
+    head = [b"GET %b HTTP/%b" % (path, version), KEY, b"connection: close", *hosts, b"", b""]
+
+    got = ask(relay, b"\r\n".join(head))
+
+    assert got.status == status
+    if status == 400:
+        assert "Host" in str(got.json()["error"])
+
+
 @pytest.mark.parametrize("prefix", [b"http://evil.example", b"https://user:pass@evil.example:99"])
 def test_a_target_with_a_host_goes_to_the_fixed_upstream(relay: Relay, prefix: bytes) -> None:
     """Its path is what counts (RFC 9112 §3.2.2); the gateway is nobody's proxy to elsewhere."""
