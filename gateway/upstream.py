@@ -194,8 +194,21 @@ class Upstream:
             headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in answer.headers]
             request = httpx2.Request(exchange.method, str(self._client.base_url))
             response = httpx2.Response(answer.status, headers=headers, request=request)
-            raise anthropic.APIStatusError(f"status {answer.status}", response=response, body=None)
+            raise StatusToRetry(response)
         return answer
+
+
+class StatusToRetry(anthropic.APIStatusError):
+    """Asks the SDK to try again by its rules, without the 800 modules that its own error imports.
+
+    Args:
+        response: the answer's status and headers.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        anthropic.APIError.__init__(self, f"status {response.status_code}", response.request, body=None)
+        self.response = response
+        self.status_code = response.status_code
 
 
 class _Attempts(anthropic.Middleware):

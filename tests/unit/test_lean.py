@@ -53,6 +53,22 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
+RETRIED = """
+import gateway.lean
+import json, sys
+import httpx2
+from gateway.upstream import StatusToRetry
+error = StatusToRetry(httpx2.Response(529, request=httpx2.Request("POST", "http://upstream/")))
+loaded = [name for name in sys.modules if name.startswith("anthropic.types")]
+print(json.dumps([error.status_code, str(error), loaded]))
+"""
+
+
+def test_a_retry_does_not_import_the_types() -> None:
+    """It would hold up everybody for half a second."""
+    assert run(RETRIED) == [529, "status 529", []]
+
+
 def test_what_a_server_does_not_import() -> None:
     modules = run(SERVED)
     of_sdk = [name for name in modules if name.split(".")[0] == "anthropic"]
