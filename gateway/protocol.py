@@ -199,7 +199,7 @@ class Http(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        cycle.__class__ = Cycle
+        cycle.__class__ = Cycle  # uvicorn leaves no other way to choose it
         super()._start_asgi_task(cycle, app)
 
 
