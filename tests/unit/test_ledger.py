@@ -5,7 +5,7 @@ import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -18,7 +18,7 @@ from gateway.prices import PriceTable
 from gateway.store import Store
 from gateway.store.tables import budgets, calls, instances, usage_daily
 from gateway.usage import Usage
-from tests.unit.test_budgets import Clock
+from tests.support.clock import Clock
 
 PRICES = PriceTable.load()
 MODEL = "claude-sonnet-4-20250514"
@@ -40,7 +40,7 @@ USAGE = Usage.read(
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock("2026-11-22T12:00:00+00:00")
+    return Clock(datetime.fromisoformat("2026-11-22T12:00:00+00:00").timestamp())
 
 
 @pytest.fixture
