@@ -209,7 +209,6 @@ class Writer:
 
     def _together(self, group: list[Operation]) -> list[Any]:
         """Write the whole group in one transaction, all items of a batch at once."""
-        self._check_file()
         batches: dict[Batch, list[int]] = {}
         for index, operation in enumerate(group):
             batches.setdefault(operation.batch, []).append(index)
@@ -230,7 +229,6 @@ class Writer:
 
     def _apart(self, group: list[Operation]) -> list[Any]:
         """Write the group again, each item in a savepoint: a failure becomes that item's result."""
-        self._check_file()
         results: list[Any] = []
         session = self._connect()
         session.retried = True
@@ -249,12 +247,6 @@ class Writer:
             self._roll_back()
             raise
         return results
-
-    def _check_file(self) -> None:
-        now = time.monotonic()
-        if self._file is not None and now - self._looked >= LOOK:
-            self._file.check()
-            self._looked = now
 
     def _fail(self, group: list[Operation], failure: Exception) -> None:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""
@@ -277,6 +269,11 @@ class Writer:
             timer.start()
 
     def _connect(self) -> Session:
+        """The connection, once it is sure that what goes through it will be found again."""
+        now = time.monotonic()
+        if self._file is not None and now - self._looked >= LOOK:
+            self._file.check()
+            self._looked = now
         if self._session is None:
             self._session = Session(self._engine.connect())
         return self._session
