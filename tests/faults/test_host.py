@@ -77,19 +77,31 @@ def works_again(caller: Client) -> bool | None:
     return set(asked(caller).values()) == {"200"} or None
 
 
+@contextmanager
+def under_way(caller: Client, upstream: Recorder, gate: Gate) -> Iterator[Stream]:
+    """A stream that has begun and goes on when the gate opens; other calls are answered as ever."""
+    upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
+    with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
+        running.until(b"message_start")
+        upstream.reply = _reply  # type: ignore[assignment]
+        yield running
+
+
+def rest_of(running: Stream) -> str:
+    """How a stream ended."""
+    return "200" if running.read().endswith(SSE[-20:]) else "cut"
+
+
 def test_disk_full(tmp_path: Path, table: Table, upstream: Recorder) -> None:
     """No file of the process can grow: not the database, not its log."""
     with serving(tmp_path, upstream, {}) as (gateway, caller):
         health, before, gate = Health(gateway), counters(gateway), Gate()
-        upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
-        with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
-            running.until(b"message_start")
-            upstream.reply = _reply  # type: ignore[assignment]
+        with under_way(caller, upstream, gate) as running:
             limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
             outcomes = asked(caller)
             assert gateway.call("GET", "/health/live").status == 200
             gate.open()
-            outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
+            outcomes["stream that runs"] = rest_of(running)
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, limits)
         eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
         eventually(lambda: works_again(caller), SOON)
@@ -105,10 +117,7 @@ def test_database_removed(tmp_path: Path, table: Table, upstream: Recorder) -> N
     """SQLite would go on in a file that nobody finds again."""
     with serving(tmp_path, upstream, {}) as (gateway, caller):
         health, before, gate = Health(gateway), counters(gateway), Gate()
-        upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
-        with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
-            running.until(b"message_start")
-            upstream.reply = _reply  # type: ignore[assignment]
+        with under_way(caller, upstream, gate) as running:
             there, away = gateway.data / "gateway.db", tmp_path / "away.db"
             there.rename(away)
             time.sleep(2 * LOOK)
@@ -119,7 +128,7 @@ def test_database_removed(tmp_path: Path, table: Table, upstream: Recorder) -> N
             time.sleep(2 * LOOK)
             assert asked(caller) == outcomes, "another file is not the one that was opened"
             gate.open()
-            outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
+            outcomes["stream that runs"] = rest_of(running)
         there.unlink()
         away.rename(there)
         eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
@@ -204,14 +213,11 @@ def test_clock(tmp_path: Path, table: Table, upstream: Recorder, fault: str, sec
     program = ("-m", "tests.faults.jumping_clock")
     with serving(tmp_path, upstream, {"CLOCK_OFFSET": str(offset)}, program) as (gateway, caller):
         health, before, gate = Health(gateway), counters(gateway), Gate()
-        upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
-        with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
-            running.until(b"message_start")
-            upstream.reply = _reply  # type: ignore[assignment]
+        with under_way(caller, upstream, gate) as running:
             offset.write_text(str(seconds))
             outcomes = asked(caller)
             gate.open()
-            outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
+            outcomes["stream that runs"] = rest_of(running)
         eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
         health.check()
         booked = {booking(row) for row in rows(gateway.data)}
@@ -242,16 +248,12 @@ def test_postgres_gone(tmp_path: Path, table: Table, upstream: Recorder) -> None
         )
         with serving(tmp_path, upstream, {"DATABASE_URL": through}) as (gateway, caller):
             gate = Gate()
-            upstream.reply = lambda _: stream(SSE[:200], gate, SSE[200:])
-            with caller.open("POST", "/v1/messages", STREAM_MESSAGE) as running:
-                running.until(b"message_start")
-                upstream.reply = _reply  # type: ignore[assignment]
-                with proxy.gone():
-                    outcomes = asked(caller)
-                    assert gateway.call("GET", "/health/live").status == 200
-                    assert gateway.call("GET", "/health/ready").status == 503
-                    gate.open()
-                    outcomes["stream that runs"] = "200" if running.read().endswith(SSE[-20:]) else "cut"
+            with under_way(caller, upstream, gate) as running, proxy.gone():
+                outcomes = asked(caller)
+                assert gateway.call("GET", "/health/live").status == 200
+                assert gateway.call("GET", "/health/ready").status == 503
+                gate.open()
+                outcomes["stream that runs"] = rest_of(running)
             eventually(lambda: works_again(caller), SOON)
 
             def settled() -> bool | None:
