@@ -37,7 +37,7 @@ class App(AsyncApp):
 
         self._middleware_app = Handlers()
         # Past AsyncApp's own constructor, which would put Connexion's innermost layer in the place of ours.
-        AbstractApp.__init__(self, "gateway", lifespan=lifespan, middlewares=[*chain(services), _Lifespan])
+        AbstractApp.__init__(self, "gateway", lifespan=lifespan, middlewares=[_Lifespan, *chain(services)])
 
     def add_spec(self, dialect: Dialect, services: Services, resolver: Resolver) -> None:
         """What `add_api` does, for a document that was validated before it was committed."""

@@ -23,33 +23,107 @@ Standing = Literal["idle", "head", "body", "answer"]
 _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
 
 
-class _Done:
-    """What is done already, to be awaited any number of times."""
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+_UNFIT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""What no header holds: control characters other than the tab; line breaks are counted."""
 
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield  # which makes it a generator that ends at once
+_UNFRAMED = frozenset({204, 304})
+"""Statuses whose answers have no body (RFC 9110 §6.4.1)."""
 
 
-_DONE = _Done()
+class _Ready:
+    """What is there already, to be awaited any number of times."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any = None) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[None, None, Any]:
+        yield from ()  # which makes it a generator that ends at once
+        return self._value
+
+
+_DONE = _Ready()
 
 
 class Cycle(RequestResponseCycle):
-    """uvicorn's request and response, with the middle of a stream sent without a coroutine for each piece."""
+    """uvicorn's request and response, with what is usual done without a coroutine.
+
+    A request that is there whole is received at once. Of an answer, a head that says nothing of the
+    connection, the middle of a stream and a whole body are sent at once. All else is uvicorn's to do.
+    """
+
+    def receive(self) -> Awaitable[Any]:  # type: ignore[override]
+        """The next ASGI message of the request."""
+        if (
+            self.more_body
+            or self.waiting_for_100_continue
+            or self.disconnected
+            or self.response_complete
+            or not self.message_event.is_set()
+        ):
+            return super().receive()
+        self.flow.resume_reading()
+        self.message_event.clear()
+        body, self.body = bytes(self.body), bytearray()
+        return _Ready({"type": "http.request", "body": body, "more_body": False})
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Send an ASGI message."""
-        body = message.get("body")
         if (
-            body
-            and self.chunked_encoding
-            and message.get("more_body")
-            and not (self.flow.write_paused or self.disconnected or self.response_complete)
-            and self.scope["method"] != "HEAD"
+            self.flow.write_paused
+            or self.disconnected
+            or self.response_complete
+            or self.scope["method"] == "HEAD"
+            or not (self._send_body(message) if self.response_started else self._send_head(message))
         ):
+            return super().send(message)
+        return _DONE
+
+    def _send_head(self, message: Any) -> bool:
+        """Send status and headers, if nothing is unusual about them; returns whether it was done."""
+        status, length = message["status"], None
+        lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in self.default_headers)]
+        for name, value in message["headers"]:
+            if name in _FRAMING:
+                if name != b"content-length" or length is not None:
+                    return False
+                length = int(value)
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if not self.keep_alive or status in _UNFRAMED:
+            return False
+        head = b"".join(lines)
+        if _UNFIT.search(head) or head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            return False
+        if length is None:
+            self.chunked_encoding = True
+            head += b"transfer-encoding: chunked\r\n"
+        else:
+            self.chunked_encoding = False
+            self.expected_content_length = length
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.transport.write(head + b"\r\n")
+        return True
+
+    def _send_body(self, message: Any) -> bool:
+        """Send a piece of a stream, or a whole body; returns whether it was one of these."""
+        body = message["body"]
+        if message.get("more_body"):
+            if not (body and self.chunked_encoding):
+                return False
             self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-            return _DONE
-        return super().send(message)
+            return True
+        if self.chunked_encoding or len(body) != self.expected_content_length:
+            return False
+        self.transport.write(body)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return True
 
 
 class Http(HttpToolsProtocol):

@@ -163,6 +163,7 @@ def _config(settings: Settings, services: Services) -> uvicorn.Config:
         port=settings.port,
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
+        interface="asgi3",
         http=Http,
         ws="none",
         lifespan="on",

@@ -44,7 +44,7 @@ class _Handler:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         return _Handler(operation)
 
 

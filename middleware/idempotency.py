@@ -255,8 +255,7 @@ def _other_request() -> UnprocessableEntity:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
-        next_app: ASGIApp = self.next_app
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         takes = any(
             parameter["in"] == "header" and parameter["name"] == "Idempotency-Key"
             for parameter in operation.parameters

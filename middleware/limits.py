@@ -30,8 +30,7 @@ class _Limits:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
-        next_app: ASGIApp = self.next_app
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         return _Limits(next_app, self.services.limiter) if operation.goes_upstream else next_app
 
 

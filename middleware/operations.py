@@ -1,4 +1,4 @@
-"""What our Connexion middlewares share: one object an operation, made at start, found by one look-up."""
+"""What our Connexion middlewares share: one object an operation, made at start, that knows the next one."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -22,9 +22,19 @@ class OperationAPI(RoutedAPI[ASGIApp]):
 
     def make_operation(self, operation: AbstractOperation) -> ASGIApp:
         """Connexion's hook: called once for each operation of the spec."""
-        return self.make(self.services.catalog[operation.operation_id])
+        return self.linked(self.services.catalog[operation.operation_id])
 
-    def make(self, operation: Operation) -> ASGIApp:
+    def linked(self, operation: Operation) -> ASGIApp:
+        """What serves `operation` in this middleware, knowing what serves it further in.
+
+        Connexion registers a spec with the innermost middleware first: nothing is left to be looked up.
+        """
+        further: ASGIApp = self.next_app
+        if isinstance(further, OperationMiddleware):
+            further = further.by_id[operation.id]
+        return self.make(operation, further)
+
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         """The ASGI application that serves `operation` in this middleware."""
         raise NotImplementedError
 
@@ -43,7 +53,7 @@ class OperationMiddleware(RoutedMiddleware[OperationAPI]):
         kwargs.pop("name", None)
         api: OperationAPI = super().add_api(specification, **kwargs)
         self.by_id.update(api.operations)
-        self.by_id[kwargs["services"].unlisted.id] = api.make(kwargs["services"].unlisted)
+        self.by_id[kwargs["services"].unlisted.id] = api.linked(kwargs["services"].unlisted)
         return api
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:

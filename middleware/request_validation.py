@@ -173,8 +173,8 @@ class _RequestValidation:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
-        return _RequestValidation(self.next_app, operation, self.services)
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
+        return _RequestValidation(next_app, operation, self.services)
 
 
 class RequestValidation(OperationMiddleware, RequestValidationMiddleware):

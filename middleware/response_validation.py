@@ -109,8 +109,8 @@ def _parse(body: bytes) -> Any:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
-        return _ResponseValidation(self.next_app, operation, self.services)
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
+        return _ResponseValidation(next_app, operation, self.services)
 
 
 class ResponseValidation(OperationMiddleware, ResponseValidationMiddleware):

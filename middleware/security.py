@@ -87,9 +87,9 @@ class _MetricsSecurity(_Security):
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         security = _MetricsSecurity if operation.id == "get_metrics" else _Security
-        return security(self.next_app, operation, self.services)
+        return security(next_app, operation, self.services)
 
 
 class Security(OperationMiddleware, SecurityMiddleware):

@@ -24,8 +24,7 @@ class _Walls:
 
 
 class _API(OperationAPI):
-    def make(self, operation: Operation) -> ASGIApp:
-        next_app: ASGIApp = self.next_app
+    def make(self, operation: Operation, next_app: ASGIApp) -> ASGIApp:
         return _Walls(next_app) if operation.scope in NAMING_SCOPES else next_app
 
 

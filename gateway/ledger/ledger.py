@@ -184,6 +184,8 @@ class Ledger:
         sums = daily(entry.day, key_id, entry.model, total, cost.nanodollars, estimated=int(estimated))
         settlement = Settlement(entry.id, key_id, entry.day, entry.reserved, cost.nanodollars, row, sums)
         self._store.post(self._book.write, settlement, self._announcement(key_id))
+        if cost.nanodollars > entry.reserved and not entry.key.budget.unlimited:
+            self._store.hurry()  # the next call must know that less is left than was held
         return cost
 
     def tally(self) -> Tally:
@@ -312,6 +314,7 @@ class Ledger:
         async with line.head:
             while True:
                 line.freed.clear()
+                self._store.hurry()  # calls that are over may have set free what is wanted
                 refusal = await self._try(entry, start)
                 if refusal is None:
                     return

@@ -175,14 +175,16 @@ class Limiter:
         demands = self._token_demands(admission.key, input_tokens)
         if not demands:
             return
-        counted = list(admission.counted)
+        before = len(admission.counted)
         try:
             await self._count(admission, demands)
         except RateLimited:
-            for _, demand, _ in counted:
+            for _, demand, _ in admission.counted[:before]:
                 self._add(demand.name, -demand.amount)
             raise
-        admission.estimate = sum(demand.amount for kind, demand in demands if kind == "input-tokens")
+        kind, demand = demands[0]
+        if kind == "input-tokens":
+            admission.estimate = demand.amount
 
     def release(self, admission: Admission, usage: Usage | None = None) -> None:
         """Let a call out: free its place, count what it really used. Waits for nothing. Twice is no error.

@@ -31,8 +31,8 @@ T = TypeVar("T")
 class Store:
     """The open database.
 
-    Writes go through one thread and are committed in groups (`gateway.store.writer`), reads through a few
-    others with connections of their own.
+    Writes are committed in groups (`gateway.store.writer`), reads are made by a few threads with connections
+    of their own.
 
     Args:
         url: SQLAlchemy's URL, such as `sqlite:////data/gateway.db` or `postgresql+psycopg://…`.
@@ -66,15 +66,19 @@ class Store:
     def batch(self, batch: Batch, item: Any) -> "asyncio.Future[Any]":
         """Write an item together with the others of its batch; await its result, which the commit precedes.
 
+        It must be brief, as the event loop may write it: a few rows, found by an index.
+
         Raises:
             ServiceUnavailable: too much is waiting.
         """
-        future = asyncio.get_running_loop().create_future()
-        self.writer.submit(batch, item, future)
-        return future
+        return self._submit(batch, item, brief=True)
+
+    def hurry(self) -> None:
+        """Let what is posted so far be committed with the next item that is awaited."""
+        self.writer.hurry()
 
     def post(self, batch: Batch, item: Any, waiter: Waiter = None) -> None:
-        """Write an item that is in no hurry: it goes with the next commit, some milliseconds on at most."""
+        """Write a brief item that is in no hurry: it is committed some milliseconds on at most."""
         self.writer.post(batch, item, waiter)
 
     def write(self, function: Callable[..., T], /, *args: Any) -> "asyncio.Future[T]":
@@ -85,12 +89,12 @@ class Store:
         Raises:
             ServiceUnavailable: too much is waiting.
         """
-        return self.batch(_each, (function, args))
+        return self._submit(_each, (function, args), brief=False)
 
     def write_now(self, function: Callable[..., T], /, *args: Any) -> T:
         """The same for commands and for start-up: wait right here."""
         future: Future[T] = Future()
-        self.writer.submit(_each, (function, args), future)
+        self.writer.submit(_each, (function, args), future, brief=False)
         return future.result()
 
     async def read(self, function: Callable[..., T], /, *args: Any) -> T:
@@ -111,6 +115,11 @@ class Store:
     async def flush(self) -> None:
         """Wait until all that has been posted so far is committed."""
         await self.write(_nothing)
+
+    def _submit(self, batch: Batch, item: Any, *, brief: bool) -> "asyncio.Future[Any]":
+        future = asyncio.get_running_loop().create_future()
+        self.writer.submit(batch, item, future, brief=brief)
+        return future
 
     async def close(self) -> None:
         """Write all that waits, then close."""

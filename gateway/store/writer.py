@@ -1,8 +1,12 @@
-"""The one thread that writes to the database, many operations to a commit.
+"""What writes to the database, many operations to a commit.
 
-A commit costs more than the few rows of a call. So callers queue what they want written, the thread takes all
-that waits, writes it in one transaction and wakes the event loop once. The request path waits for one commit
-at most; what nobody waits for rides along with the next one.
+A commit costs more than the few rows of a call. So callers queue what they want written, and once a turn of
+the event loop all that waits is written in one transaction. The request path waits for one commit at most;
+what nobody waits for rides along with the next one.
+
+A thread writes. On SQLite it is spared what takes no time: a commit of a few rows is a copy into the
+system's memory, and to hand it over would take longer. The event loop makes such a commit itself, as long as
+nothing stands in its way; whatever does is the thread's to wait for (docs/adr/0019).
 """
 
 import asyncio
@@ -38,6 +42,16 @@ RETRY_AFTER = 1.0
 LOOK = 0.1
 """Seconds between looks at whether the file is still there."""
 
+SLOW = 0.005
+"""Seconds of a commit that must not hold up the event loop again; the thread makes those that follow."""
+
+SLOW_FOR = 10.0
+"""Seconds for which it does, before the disk is trusted anew."""
+
+THREADS_TURN = 64
+"""Commits of which the thread makes two: its connection moves SQLite's log into the file when that is long,
+and the commit after that syncs the new log's head."""
+
 Batch = Callable[["Session", list[Any]], list[Any]]
 """Writes items in the session's transaction, returns a result for each. It may run twice: no side effects."""
 
@@ -68,18 +82,20 @@ class Operation:
 
     Args:
         waiter: who is told of the result.
+        brief: it takes microseconds, so that the event loop may make it.
         posted: it must not be lost, whatever becomes of the database meanwhile.
     """
 
     batch: Batch
     item: Any
     waiter: Waiter
+    brief: bool = True
     posted: bool = False
     retried: bool = False
 
 
 class Writer:
-    """Runs the writing thread.
+    """Writes, in the event loop or in its thread.
 
     Args:
         engine: where to write, in autocommit mode: the writer begins and commits for itself.
@@ -97,14 +113,19 @@ class Writer:
         self._engine = engine
         self._file = file
         self._looked = 0.0
-        self._begin = "BEGIN IMMEDIATE" if engine.dialect.name == "sqlite" else "BEGIN"
+        self._embedded = engine.dialect.name == "sqlite"
+        self._begin = "BEGIN IMMEDIATE" if self._embedded else "BEGIN"
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._awaited: deque[Operation] = deque()
         self._posted: deque[Operation] = deque()
         self._calling: asyncio.AbstractEventLoop | None = None
         self._armed = False
+        self._hurried = False
         self._closing = False
-        self._session: Session | None = None
+        self._writing = threading.Lock()
+        self._sessions: dict[bool, Session] = {}
+        self._turns = 0
+        self._trusted_from = 0.0
         self.commits = 0
         self.operations = 0
         self.failures = 0
@@ -118,18 +139,17 @@ class Writer:
         """Operations that wait to be written."""
         return len(self._awaited) + len(self._posted)
 
-    def submit(self, batch: Batch, item: Any, waiter: Waiter) -> None:
+    def submit(self, batch: Batch, item: Any, waiter: Waiter, *, brief: bool) -> None:
         """Queue an item for the next commit; the waiter gets its result.
 
-        To wake the thread costs more than most of a request: the event loop does it once a turn, for all that
-        is queued in that turn.
+        The event loop commits once a turn, all that is queued in that turn.
 
         Raises:
             ServiceUnavailable: too much is waiting, or the store is closed.
         """
         if self._closing or len(self._awaited) >= LONGEST_QUEUE:
             raise ServiceUnavailable("the database cannot keep up; try again", retry_after=1)
-        self._awaited.append(Operation(batch, item, waiter))
+        self._awaited.append(Operation(batch, item, waiter, brief))
         loop = waiter.get_loop() if isinstance(waiter, asyncio.Future) else None
         if loop is None:
             self._calls.put(None)
@@ -137,8 +157,12 @@ class Writer:
             self._calling = loop
             loop.call_soon(self._call)
 
+    def hurry(self) -> None:
+        """Let what is posted go with the next commit that is waited for."""
+        self._hurried = True
+
     def post(self, batch: Batch, item: Any, waiter: Waiter = None) -> None:
-        """Queue an item that is in no hurry: it goes with the next commit, or after LINGER alone."""
+        """Queue a brief item that is in no hurry: it waits for LINGER, unless the thread takes it along."""
         if not self._thread.is_alive():
             log.error("A write came after the store was closed: %s", batch)
             return
@@ -148,7 +172,8 @@ class Writer:
             try:
                 asyncio.get_running_loop().call_later(LINGER, self._wake)
             except RuntimeError:  # no loop: a command
-                self._wake()
+                self._armed = False
+                self._calls.put(None)
 
     def close(self) -> None:
         """Write all that waits, then end the thread."""
@@ -157,38 +182,88 @@ class Writer:
         self._thread.join()
 
     def _call(self) -> None:
+        """Of the event loop: the turn is over."""
         self._calling = None
-        self._calls.put(None)
+        if not self._write_here(posted=self._hurried):
+            self._calls.put(None)
 
     def _wake(self) -> None:
+        """Of the event loop: LINGER is over."""
         self._armed = False
-        self._calls.put(None)
+        if self._posted and not self._write_here(posted=True):
+            self._calls.put(None)
 
     def _run(self) -> None:
         while not (self._closing and not self.queued):
-            group = self._take()
-            if group:
-                try:
-                    self._write(group)
-                except Exception:
-                    log.exception("Writer failed")
-        self._disconnect()
+            self._calls.get()
+            with self._writing:
+                group = self._take()
+                if group:
+                    try:
+                        self._write(group)
+                    except Exception:
+                        log.exception("Writer failed")
+        with self._writing:
+            self._disconnect(here=False)
+            self._disconnect(here=True)
 
-    def _take(self) -> list[Operation]:
-        """Wait for something to write, then take all there is: those that are waited for first.
+    def _take(self, *, posted: bool = True) -> list[Operation]:
+        """Take all there is to write, with or without what is `posted`: what is waited for comes first.
 
         A posted write may concern the row of a waited-for one (a call that ends while its start is queued),
         never the other way round.
         """
-        self._calls.get()
-        posted = len(self._posted)  # looked at first: what those may concern was submitted before them
+        along = len(self._posted) if posted else 0  # looked at first: what it concerns was submitted before
+        self._hurried = self._hurried and not posted
         awaited = len(self._awaited)
         group = [self._awaited.popleft() for _ in range(min(awaited, LARGEST_GROUP))]
         if awaited > LARGEST_GROUP:
             self._calls.put(None)
         else:
-            group += [self._posted.popleft() for _ in range(posted)]
+            group += [self._posted.popleft() for _ in range(along)]
         return group
+
+    def _write_here(self, *, posted: bool) -> bool:
+        """Write what is waited for in the event loop, and what is `posted`: once in LINGER costs least.
+
+        Returns:
+            Whether that is done; it is the thread's otherwise.
+        """
+        started = time.perf_counter()
+        if not self._embedded or started < self._trusted_from or not self._writing.acquire(blocking=False):
+            return False
+        try:
+            self._turns += 1
+            if self._turns % THREADS_TURN < 2 or not all(one.brief for one in self._awaited):
+                return False
+            group = self._take(posted=posted)
+            try:
+                results = self._together(group, here=True)
+            except Exception as fault:  # the thread waits, tries one by one, tells
+                log.debug("A group of writes is left to the thread: %r", fault)
+                self._put_back(group)
+                return False
+            seconds = self._count(group, started)
+            if seconds > SLOW:
+                self._trusted_from = started + seconds + SLOW_FOR
+        finally:
+            self._writing.release()
+        _deliver(zip(group, results, strict=True), asyncio.get_running_loop())
+        return True
+
+    def _put_back(self, group: list[Operation]) -> None:
+        """Queue operations again where they were taken from."""
+        for operation in reversed(group):
+            operation.retried = True
+            (self._posted if operation.posted else self._awaited).appendleft(operation)
+
+    def _count(self, group: list[Operation], started: float) -> float:
+        """Count a commit; returns how long it took."""
+        self.last_commit_seconds = seconds = time.perf_counter() - started
+        self.commit_seconds += seconds
+        self.commits += 1
+        self.operations += len(group)
+        return seconds
 
     def _write(self, group: list[Operation]) -> None:
         started = time.perf_counter()
@@ -201,19 +276,19 @@ class Writer:
             except Exception as failure:  # the database failed as a whole: everybody is told
                 self._fail(group, failure)
                 return
-        self.last_commit_seconds = time.perf_counter() - started
-        self.commit_seconds += self.last_commit_seconds
-        self.commits += 1
-        self.operations += len(group)
+        self._count(group, started)
         _deliver(zip(group, results, strict=True))
 
-    def _together(self, group: list[Operation]) -> list[Any]:
-        """Write the whole group in one transaction, all items of a batch at once."""
+    def _together(self, group: list[Operation], *, here: bool = False) -> list[Any]:
+        """Write the whole group in one transaction, all items of a batch at once.
+
+        `here` is in the event loop, which does not wait for anybody.
+        """
         batches: dict[Batch, list[int]] = {}
         for index, operation in enumerate(group):
             batches.setdefault(operation.batch, []).append(index)
         results: list[Any] = [None] * len(group)
-        session = self._connect()
+        session = self._connect(here=here)
         session.retried = any(operation.retried for operation in group)
         session.cursor.execute(self._begin)
         try:
@@ -223,14 +298,14 @@ class Writer:
                     results[index] = answer
             session.cursor.execute("COMMIT")
         except BaseException:
-            self._roll_back()
+            self._roll_back(here=here)
             raise
         return results
 
     def _apart(self, group: list[Operation]) -> list[Any]:
         """Write the group again, each item in a savepoint: a failure becomes that item's result."""
         results: list[Any] = []
-        session = self._connect()
+        session = self._connect(here=False)
         session.retried = True
         session.cursor.execute(self._begin)
         try:
@@ -244,7 +319,7 @@ class Writer:
                 session.cursor.execute("RELEASE SAVEPOINT item")
             session.cursor.execute("COMMIT")
         except BaseException:
-            self._roll_back()
+            self._roll_back(here=False)
             raise
         return results
 
@@ -259,7 +334,7 @@ class Writer:
         self.failures += len(told)
         unavailable = ServiceUnavailable("the database cannot be written")
         _deliver((operation, unavailable) for operation in told)
-        self._disconnect()
+        self._disconnect(here=False)
         if self._closing:
             self.failures += len(self._posted)
             self._posted.clear()
@@ -268,39 +343,51 @@ class Writer:
             timer.daemon = True
             timer.start()
 
-    def _connect(self) -> Session:
-        """The connection, once it is sure that what goes through it will be found again."""
+    def _connect(self, *, here: bool) -> Session:
+        """A connection, once it is sure that what goes through it will be found again.
+
+        The event loop has its own, which neither waits for another process nor moves the log into the file.
+        """
         now = time.monotonic()
         if self._file is not None and now - self._looked >= LOOK:
             self._file.check()
             self._looked = now
-        if self._session is None:
-            self._session = Session(self._engine.connect())
-        return self._session
+        session = self._sessions.get(here)
+        if session is None:
+            session = self._sessions[here] = Session(self._engine.connect())
+            if here:
+                session.cursor.execute("PRAGMA busy_timeout=0")
+                session.cursor.execute("PRAGMA wal_autocheckpoint=0")
+        return session
 
-    def _roll_back(self) -> None:
-        if self._session is not None:
+    def _roll_back(self, *, here: bool) -> None:
+        session = self._sessions.get(here)
+        if session is not None:
             try:
-                self._session.cursor.execute("ROLLBACK")
+                session.cursor.execute("ROLLBACK")
             except Exception:  # the connection itself is gone; a new one starts clean
-                self._disconnect()
+                self._disconnect(here=here)
 
-    def _disconnect(self) -> None:
-        """Let go of the connection, for good: it may be broken, or in the middle of a transaction."""
-        if self._session is not None:
-            self._session.cursor.close()
-            self._session.connection.invalidate()
-            self._session.connection.close()
-            self._session = None
+    def _disconnect(self, *, here: bool) -> None:
+        """Let go of a connection, for good: it may be broken, or in the middle of a transaction."""
+        session = self._sessions.pop(here, None)
+        if session is not None:
+            session.cursor.close()
+            session.connection.invalidate()
+            session.connection.close()
 
 
-def _deliver(results: Iterable[tuple[Operation, Any]]) -> None:
-    """Hand out results: one wake-up for each event loop that waits."""
+def _deliver(results: Iterable[tuple[Operation, Any]], here: asyncio.AbstractEventLoop | None = None) -> None:
+    """Hand out results: at once in the running loop, with one wake-up for each other one that waits."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Waiter, Any]]] = {}
     for operation, result in results:
         waiter = operation.waiter
         if isinstance(waiter, asyncio.Future):
-            loops.setdefault(waiter.get_loop(), []).append((waiter, result))
+            loop = waiter.get_loop()
+            if loop is not here:
+                loops.setdefault(loop, []).append((waiter, result))
+            elif not waiter.done():
+                _settle(waiter, result)
         elif isinstance(waiter, Future):
             _settle(waiter, result)
         elif isinstance(result, Exception):

@@ -109,7 +109,7 @@ async def test_a_caller_who_left_does_not_undo_the_write(store):
 async def test_a_database_that_fails_as_a_whole_is_said_and_posts_are_kept(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/gateway.db")
     blocker = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
-    store.writer._connect().cursor.execute("PRAGMA busy_timeout=50")
+    store.writer._connect(here=False).cursor.execute("PRAGMA busy_timeout=50")
     blocker.execute("BEGIN IMMEDIATE")
     store.post(lambda session, items: [insert(session, item) for item in items], "kept")
     with pytest.raises(ServiceUnavailable, match="cannot be written"):
@@ -119,6 +119,91 @@ async def test_a_database_that_fails_as_a_whole_is_said_and_posts_are_kept(tmp_p
     assert store.writer.failures == 1
     await store.close()
     blocker.close()
+
+
+@pytest.fixture
+async def embedded(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.SLOW", 600.0)  # no disk of a test is slow unless it says so
+    store = Store(f"sqlite:///{tmp_path}/gateway.db")
+    yield store
+    await store.close()
+
+
+class Writes:
+    """A batch that remembers the threads that wrote it."""
+
+    def __init__(self):
+        self.threads = []
+
+    def __call__(self, session, items):
+        self.threads.append(threading.current_thread().name)
+        return [insert(session, item) for item in items]
+
+
+async def test_brief_writes_are_made_in_the_event_loop_and_any_function_by_the_thread(embedded):
+    here, batch = threading.current_thread().name, Writes()
+    for number in range(130):
+        await embedded.batch(batch, f"b{number:03}")
+    assert set(batch.threads) == {here, "store-writer"}  # whose turn keeps the log short
+    assert batch.threads.count("store-writer") <= 6
+    assert await embedded.write(lambda session: threading.current_thread().name) == "store-writer"
+    assert len(await embedded.read(names)) == 130
+
+
+async def test_the_event_loop_does_not_wait_for_another_process(embedded, tmp_path):
+    blocker = sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    batch = Writes()
+    waiting = [embedded.batch(batch, f"b{number}") for number in range(3)]
+    ticks = 0
+    for _ in range(20):
+        await asyncio.sleep(0.01)
+        ticks += 1
+    assert not any(future.done() for future in waiting)
+    assert ticks == 20
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert await asyncio.gather(*waiting) == ["b0", "b1", "b2"]
+    assert batch.threads == ["store-writer"]
+
+
+async def test_after_a_slow_commit_the_thread_makes_those_that_follow(embedded, monkeypatch):
+    monkeypatch.setattr("gateway.store.writer.SLOW", 0.0)
+    before, after = Writes(), Writes()
+    while threading.current_thread().name not in before.threads:
+        await embedded.batch(before, f"before{len(before.threads)}")
+    for number in range(5):
+        await embedded.batch(after, f"after{number}")
+    assert set(after.threads) == {"store-writer"}
+
+
+async def test_one_failure_harms_none_of_a_brief_group(embedded):
+    batch = Writes()
+    await embedded.batch(batch, "b5")
+    results = await asyncio.gather(
+        *(embedded.batch(batch, f"b{number}") for number in range(10)), return_exceptions=True
+    )
+    assert [number for number, result in enumerate(results) if isinstance(result, Exception)] == [5]
+    assert await embedded.read(names) == [f"b{number}" for number in range(10)]
+
+
+async def test_what_is_posted_goes_with_the_next_commit_where_it_must(embedded):
+    order = []
+
+    def batch(_session, items):
+        order.extend(items)
+        return items
+
+    embedded.post(batch, "posted")
+    embedded.hurry()
+    await embedded.batch(batch, "awaited")
+    assert sorted(order[:2]) == ["awaited", "posted"]
+
+
+async def test_the_log_stays_short_however_many_commits(embedded, tmp_path):
+    for number in range(3000):
+        await embedded.batch(Writes(), f"{number:05}{'x' * 500}")
+    assert (tmp_path / "gateway.db-wal").stat().st_size < 12_000_000  # 1,000 pages and what came meanwhile
 
 
 async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):
