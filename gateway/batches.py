@@ -65,7 +65,7 @@ def _own_url(call: Call, batch_id: str, url: str) -> str:
     return f"{origin}{parts.path}{'?' + parts.query if parts.query else ''}"
 
 
-class KeptAnswer:
+class KeptAnswer(Answer):
     """Kept results in the place of upstream's answer."""
 
     def __init__(self, pieces: AsyncIterator[bytes], first: bytes) -> None:

@@ -135,6 +135,7 @@ class Call:
     disconnected: bool = False
     stopped: bool = False
     trace: "CallTrace | None" = None
+    _first_values: dict[bytes, bytes] = field(init=False)
     _watched: "Watched | None" = None
 
     def __post_init__(self) -> None:
@@ -144,6 +145,7 @@ class Call:
         self.method = self.scope["method"]
         self.dialect = dialect_of(self.path)
         self.headers = self.scope["headers"]
+        self._first_values = dict(reversed(self.headers))
         given = self.header(b"x-request-id")
         plain = given is not None and _SAFE_ID.fullmatch(given)
         self.request_id = plain.string.decode() if plain else _new_id()
@@ -168,10 +170,7 @@ class Call:
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a request header (name in lower case)."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return self._first_values.get(name)
 
     def drop_body(self) -> None:
         """Keep nothing of the request's body but whether a stream was asked for: it may last an hour."""

@@ -8,7 +8,7 @@ are causes that name no host.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import cast
 
 import httptools
@@ -30,6 +30,10 @@ HIGH_WATER = 16_384
 
 REQUEST = httpx2.Request("POST", "http://upstream")
 """What the SDK's errors ask for; of the real request they would tell the host."""
+
+
+Handle = Callable[[bytes], Awaitable[None] | None]
+"""Takes a piece of a body; returns what is to be awaited before the next one, if anything."""
 
 
 class ConnectionBroken(APIConnectionError):
@@ -57,6 +61,7 @@ class Http1Answer:
         "_chunks",
         "_connection",
         "_error",
+        "_handle",
         "_loop",
         "_size",
         "_waiter",
@@ -73,7 +78,8 @@ class Http1Answer:
         self._connection: Connection | None = connection
         self._chunks: list[bytes] = []
         self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[Awaitable[None] | None] | None = None
+        self._handle: Handle | None = None
         self._error: APIConnectionError | None = None
 
     async def read(self) -> bytes:
@@ -109,6 +115,41 @@ class Http1Answer:
             raise self._error
         return b""
 
+    async def pass_on(self, handle: Handle) -> None:
+        """Give the body to `handle` as it comes: within the read that brings it, without waking a task.
+
+        Where `handle` returns something to be awaited, what comes meanwhile waits here.
+
+        Raises:
+            anthropic.APIConnectionError: it broke off; what came before that is handed out first.
+            Exception: what `handle` raises.
+        """
+        while True:
+            waiting: Awaitable[None] | None = None
+            if self._chunks:
+                waiting = handle(b"".join(self._take()))
+            elif self.complete:
+                break
+            else:
+                waiting = await self._handled(handle)
+            if waiting is not None:
+                await waiting
+        if self._error is not None:
+            raise self._error
+
+    async def _handled(self, handle: Handle) -> Awaitable[None] | None:
+        """Let `feed` call `handle`, until that has to be waited for or the body is over."""
+        waiter: asyncio.Future[Awaitable[None] | None] = self._loop.create_future()
+        self._waiter, self._handle = waiter, handle
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                _drop(waiter.result())
+            raise
+        finally:
+            self._waiter = self._handle = None
+
     def close(self) -> None:
         """Drop what is left; a connection that still brings some of it is cut."""
         if self._connection is not None:
@@ -116,6 +157,9 @@ class Http1Answer:
 
     def feed(self, data: bytes) -> int:
         """Take in some of the body; returns how much is unread."""
+        if self._handle is not None and self._waiter is not None and not self._waiter.done():
+            self._hand_over(data, self._handle, self._waiter)
+            return 0
         self._chunks.append(data)
         self._size += len(data)
         self._wake()
@@ -128,6 +172,19 @@ class Http1Answer:
             self._error = error
             self._connection = None
             self._wake()
+
+    def _hand_over(self, data: bytes, handle: Handle, waiter: asyncio.Future[Awaitable[None] | None]) -> None:
+        try:
+            waiting = handle(data)
+        except Exception as fault:  # raised where the body is awaited
+            if not waiter.done():
+                waiter.set_exception(fault)
+            return
+        if waiting is not None:
+            if waiter.done():  # given up meanwhile
+                _drop(waiting)
+            else:
+                waiter.set_result(waiting)
 
     def _take(self) -> list[bytes]:
         chunks, self._chunks, self._size = self._chunks, [], 0
@@ -174,6 +231,8 @@ class Connection(asyncio.BufferedProtocol):
         self._released = released
         self._lost = lost
         self._transport: asyncio.Transport | None = None
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # of the parser, which asks for it once; see `_pass_on`
         self._parser = httptools.HttpResponseParser(self)
         self._answer: Http1Answer | None = None
         self._head: asyncio.Future[None] | None = None
@@ -277,12 +336,17 @@ class Connection(asyncio.BufferedProtocol):
         self._heard = True
         self._last = self._loop.time()
         self._futile_bytes += nbytes
+        broken = None
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except httptools.HttpParserUpgrade:
-            self.abort(ConnectionBroken("the answer switches protocols"))
+            broken = ConnectionBroken("the answer switches protocols")
         except httptools.HttpParserError as error:
-            self.abort(ConnectionBroken(f"the answer is not HTTP: {type(error).__name__}"))
+            broken = ConnectionBroken(f"the answer is not HTTP: {type(error).__name__}")
+        if self._pieces:
+            self._pass_on()
+        if broken is not None:
+            self.abort(broken)
         if self._futile_bytes > MAX_HEAD_BYTES:
             self.abort(ConnectionBroken("the answer's headers are too large"))
 
@@ -337,8 +401,11 @@ class Connection(asyncio.BufferedProtocol):
         if self._bodyless:
             self._complete(reusable=False)
 
-    def on_body(self, body: bytes) -> None:
-        """Of the parser: some of the body."""
+    def _pass_on(self) -> None:
+        """Hand on what one read has brought of the body: of a burst, many chunks."""
+        pieces = self._pieces
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
         answer = self._answer
         if answer is not None:
             self._futile_bytes = 0
@@ -348,6 +415,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_message_complete(self) -> None:
         """Of the parser: the answer is over; an interim one does not count."""
+        if self._pieces:
+            self._pass_on()
         if self._answer is not None and self._answer.status:
             self._complete(reusable=self._parser.should_keep_alive())
 
@@ -428,6 +497,12 @@ class Connection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _drop(unsent: Awaitable[None] | None) -> None:
+    """Forget what was to be awaited, without the warning of a coroutine that never was."""
+    if isinstance(unsent, Coroutine):
+        unsent.close()
 
 
 def _ends_with_connection(headers: Headers) -> bool:

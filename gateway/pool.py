@@ -18,7 +18,7 @@ import aiohappyeyeballs
 from anthropic import APIConnectionError, APITimeoutError
 
 from gateway.errors import Headers
-from gateway.http1 import READ_BYTES, REQUEST, Connection, ConnectionBroken, ConnectionDied
+from gateway.http1 import READ_BYTES, REQUEST, Connection, ConnectionBroken, ConnectionDied, Handle
 
 CONNECT_SECONDS = 10.0
 
@@ -53,6 +53,12 @@ class Answer(Protocol):
 
     async def chunk(self) -> bytes:
         """The next bytes of the body as they come, or nothing at its end."""
+
+    async def pass_on(self, handle: Handle) -> None:
+        """Give the body to `handle` as it comes; returns at its end."""
+        while chunk := await self.chunk():
+            if waiting := handle(chunk):
+                await waiting
 
     def close(self) -> None:
         """Drop what is left; the connection is closed unless the body has come to its end."""

@@ -67,7 +67,7 @@ class ProxiedPool:
         return _Answer(response, silence)
 
 
-class _Answer:
+class _Answer(Answer):
     """Bounds each wait by itself: aiohttp 3.14 waits for ever when a chunk's size is no number."""
 
     __slots__ = ("_response", "_silence", "headers", "status")

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.call import Call
 from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, dialect_of, render
+from gateway.ready import DONE, Ready
 
 MAX_HEAD_BYTES = 65_536
 """What may come before a request's body, or after it as trailers; one read more may get in."""
@@ -29,22 +30,6 @@ _UNFIT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _UNFRAMED = frozenset({204, 304})
 """Statuses whose answers have no body (RFC 9110 §6.4.1)."""
-
-
-class _Ready:
-    """What is there already, to be awaited any number of times."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: Any = None) -> None:
-        self._value = value
-
-    def __await__(self) -> Generator[None, None, Any]:
-        yield from ()  # which makes it a generator that ends at once
-        return self._value
-
-
-_DONE = _Ready()
 
 
 class Cycle(RequestResponseCycle):
@@ -67,7 +52,7 @@ class Cycle(RequestResponseCycle):
         self.flow.resume_reading()
         self.message_event.clear()
         body, self.body = bytes(self.body), bytearray()
-        return _Ready({"type": "http.request", "body": body, "more_body": False})
+        return Ready({"type": "http.request", "body": body, "more_body": False})
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Send an ASGI message."""
@@ -79,7 +64,7 @@ class Cycle(RequestResponseCycle):
             or not (self._send_body(message) if self.response_started else self._send_head(message))
         ):
             return super().send(message)
-        return _DONE
+        return DONE
 
     def _send_head(self, message: Any) -> bool:
         """Send status and headers, if nothing is unusual about them; returns whether it was done."""

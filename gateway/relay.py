@@ -4,14 +4,14 @@ The native dialect is byte-exact both ways. The envelope splices its own members
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from anthropic import APIConnectionError
 
 from gateway import ownership, sse
 from gateway.call import Call
-from gateway.errors import BadGateway, GatewayError, UpstreamError, error_type
+from gateway.errors import BadGateway, GatewayError, Headers, UpstreamError, error_type
 from gateway.headers import (
     PASSED_BACK_WITH_ERRORS,
     envelope_headers,
@@ -19,11 +19,12 @@ from gateway.headers import (
     native_headers,
     response_headers,
 )
+from gateway.http1 import Handle
 from gateway.lines import LineSplitter
 from gateway.metrics.stream_pace import StreamPace
 from gateway.pool import Answer
 from gateway.resources import brought_forth_by_result
-from gateway.responses import STREAM_HEADERS, Response, StreamResponse, envelope
+from gateway.responses import STREAM_HEADERS, ChunkResponse, Response, StreamResponse, envelope
 from gateway.uploads import Upload
 from gateway.upstream import Exchange, Upstream, connection_failure, parse_answer, read_whole
 
@@ -117,10 +118,7 @@ def native_stream(call: Call, answer: Answer) -> StreamResponse:
         return event if meter.at_boundary() else b"\n\n" + event
 
     headers = [*response_headers(answer), *STREAM_HEADERS]
-    passing = _metered(call, answer, meter)
-    return StreamResponse(
-        call, answer.status, headers, passing, at_boundary=meter.at_boundary, failure=failure
-    )
+    return _MessageStream(call, headers, answer, meter, failure)
 
 
 def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
@@ -138,21 +136,20 @@ def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
         return failure(BadGateway("upstream ended the stream before its last event"))
 
     headers = [(b"content-type", EVENT_STREAM), *STREAM_HEADERS]
-    passing = _metered(call, answer, stream, end)
-    return StreamResponse(call, 200, headers, passing, at_boundary=stream.at_boundary, failure=failure)
+    return _MessageStream(call, headers, answer, stream, failure, end)
 
 
-def raw_stream(call: Call, answer: Answer) -> StreamResponse:
+def raw_stream(call: Call, answer: Answer) -> ChunkResponse:
     """Any other native answer, handed on as it comes: downloads, lines, and streams without usage."""
     headers = response_headers(answer)
     length = header(answer.headers, b"content-length")
     if length:
         headers.append((b"content-length", length))
     if not header(answer.headers, b"content-type").startswith(EVENT_STREAM):
-        return StreamResponse(call, answer.status, headers, pieces(call, answer))
+        return ChunkResponse(call, answer.status, headers, pieces(call, answer))
     meter = sse.Meter()
     passing = (meter.feed(chunk) async for chunk in chunks(answer))
-    return StreamResponse(
+    return ChunkResponse(
         call, answer.status, [*headers, *STREAM_HEADERS], passing, at_boundary=meter.at_boundary
     )
 
@@ -207,7 +204,7 @@ async def envelope_download(call: Call, target: str) -> StreamResponse:
     kept = [pair for pair in answer.headers if pair[0] in (b"content-disposition", b"content-length")]
     # Whatever was uploaded, a browser must not run it as a page of ours.
     headers = [(b"content-type", b"application/octet-stream"), *kept]
-    return StreamResponse(call, 200, headers, chunks(answer))
+    return ChunkResponse(call, 200, headers, chunks(answer))
 
 
 def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
@@ -265,31 +262,59 @@ async def _watched(call: Call, answer: Answer) -> AsyncIterator[bytes]:
         answer.close()
 
 
-async def _metered(
-    call: Call, answer: Answer, meter: sse.StreamMeter, end: Callable[[], bytes] = bytes
-) -> AsyncIterator[bytes]:
-    """What is sent of a message stream; its usage is settled however it ends."""
-    call.drop_body()
-    call.pace = StreamPace()
-    tick = call.pace.tick
-    try:
-        while chunk := await answer.chunk():
+class _MessageStream(StreamResponse):
+    """A message stream, metered as it passes by; its usage is settled however it ends.
+
+    Args:
+        call: the request it answers.
+        headers: response headers.
+        answer: upstream's.
+        meter: says what is sent of it, and learns what it costs.
+        failure: its last event when it breaks off.
+        end: what is sent when upstream has ended it.
+    """
+
+    __slots__ = ("answer", "end", "meter")
+
+    def __init__(
+        self,
+        call: Call,
+        headers: Headers,
+        answer: Answer,
+        meter: sse.StreamMeter,
+        failure: Callable[[BaseException], bytes],
+        end: Callable[[], bytes] = bytes,
+    ) -> None:
+        super().__init__(call, 200, headers, at_boundary=meter.at_boundary, failure=failure)
+        self.answer = answer
+        self.meter = meter
+        self.end = end
+
+    async def pass_on(self, handle: Handle) -> None:
+        call, meter = self.call, self.meter
+        call.drop_body()
+        call.pace = StreamPace()
+        tick = call.pace.tick
+
+        def metered(chunk: bytes) -> Awaitable[None] | None:
             tick()
             data = meter.feed(chunk)
             if meter.found:
                 ownership.note(call, meter.found)
                 meter.found = set()
-            if data:
-                yield data
-        if last := end():
-            yield last
-    except APIConnectionError as error:
-        if not meter.finished:  # what breaks after the last event takes nothing from the message
-            raise connection_failure(error) from error
-    finally:
-        call.ended_at = time.perf_counter()
-        answer.close()
-        _settle(call, meter)
+            return handle(data) if data else None
+
+        try:
+            await self.answer.pass_on(metered)
+            if (last := self.end()) and (waiting := handle(last)):
+                await waiting
+        except APIConnectionError as error:
+            if not meter.finished:  # what breaks after the last event takes nothing from the message
+                raise connection_failure(error) from error
+        finally:
+            call.ended_at = time.perf_counter()
+            self.answer.close()
+            _settle(call, meter)
 
 
 def _settle(call: Call, meter: sse.StreamMeter) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from gateway.call import Call
 from gateway.errors import GatewayError, Headers, render
+from gateway.http1 import Handle
+from gateway.ready import DONE
 
 KEEPALIVE_SECONDS = 15.0
 """Silence after which an event stream gets a comment, so that no proxy takes it for dead."""
@@ -42,27 +44,25 @@ class Response:
 
 
 class StreamResponse:
-    """An answer that is passed on as it comes, one ASGI message a chunk.
+    """An answer that is passed on as it comes, one ASGI message a piece. Subclasses say where it comes from.
 
     Args:
         call: the request it answers.
         status: HTTP status.
         headers: response headers.
-        chunks: the body; closed in every case.
         at_boundary: for event streams: whether the bytes sent so far end between two events. Where given,
             silence is filled with comments at such places.
-        failure: what to send, as the last chunk, when the body breaks off; without it the connection is cut,
+        failure: what to send, as the last piece, when the body breaks off; without it the connection is cut,
             as a caller must be able to tell a whole body from a broken one.
     """
 
-    __slots__ = ("at_boundary", "call", "chunks", "failure", "headers", "status")
+    __slots__ = ("at_boundary", "call", "failure", "headers", "status")
 
     def __init__(
         self,
         call: Call,
         status: int,
         headers: Headers,
-        chunks: AsyncIterator[bytes],
         *,
         at_boundary: Callable[[], bool] | None = None,
         failure: Callable[[BaseException], bytes] | None = None,
@@ -70,22 +70,19 @@ class StreamResponse:
         self.call = call
         self.status = status
         self.headers = headers
-        self.chunks = chunks
         self.at_boundary = at_boundary
         self.failure = failure
+
+    async def pass_on(self, handle: Handle) -> None:
+        """Give the body to `handle`, piece by piece; return, or raise, when it is over."""
+        raise NotImplementedError
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.call.streamed = True
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        keepalive = _Keepalive(send, self.at_boundary) if self.at_boundary else None
+        outlet = _Outlet(send, self.at_boundary)
         try:
-            async for chunk in self.chunks:
-                if keepalive is None:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                else:
-                    keepalive.busy = True
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-                    keepalive.sent()
+            await self.pass_on(outlet.send)
         except asyncio.CancelledError as error:
             if not self.call.stopped or self.failure is None:
                 raise
@@ -95,47 +92,85 @@ class StreamResponse:
                 raise
             await send({"type": "http.response.body", "body": self.failure(error), "more_body": True})
         finally:
-            if keepalive is not None:
-                keepalive.stop()
-            await self.chunks.aclose()  # type: ignore[attr-defined]
+            outlet.stop()
         await send({"type": "http.response.body", "body": b""})
 
 
-class _Keepalive:
-    """Sends comments when a stream is silent for too long; `busy` while a chunk is being sent."""
+class ChunkResponse(StreamResponse):
+    """One whose pieces an iterator makes, which is closed in every case."""
+
+    __slots__ = ("chunks",)
+
+    def __init__(
+        self, call: Call, status: int, headers: Headers, chunks: AsyncIterator[bytes], **named: Any
+    ) -> None:
+        super().__init__(call, status, headers, **named)
+        self.chunks = chunks
+
+    async def pass_on(self, handle: Handle) -> None:
+        try:
+            async for chunk in self.chunks:
+                if waiting := handle(chunk):
+                    await waiting
+        finally:
+            await self.chunks.aclose()  # type: ignore[attr-defined]
+
+
+class _Outlet:
+    """Where the pieces of a stream go out; fills long silence with comments, where it may.
+
+    `busy` while a piece is being sent.
+    """
 
     __slots__ = ("_at_boundary", "_last", "_loop", "_send", "_task", "_timer", "busy")
 
-    def __init__(self, send: Send, at_boundary: Callable[[], bool]) -> None:
+    def __init__(self, send: Send, at_boundary: Callable[[], bool] | None) -> None:
         self._send = send
         self._at_boundary = at_boundary
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
         self.busy = False
         self._task: asyncio.Task[None] | None = None
-        self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._tick)
+        self._timer: asyncio.TimerHandle | None = None
+        if at_boundary is not None:
+            self._timer = self._loop.call_later(KEEPALIVE_SECONDS, self._tick)
 
-    def sent(self) -> None:
+    def send(self, piece: bytes) -> Awaitable[None] | None:
+        """Send a piece; returns what is to be awaited before the next one, if anything."""
+        self.busy = True
+        sending = self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        if sending is not DONE:
+            return self._finish(sending)
+        self.busy = False
+        self._last = self._loop.time()
+        return None
+
+    async def _finish(self, sending: Awaitable[None]) -> None:
+        await sending
         self.busy = False
         self._last = self._loop.time()
 
     def stop(self) -> None:
-        self._timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._task is not None:
             self._task.cancel()
 
     def _tick(self) -> None:
         idle = self._loop.time() - self._last
-        if idle >= KEEPALIVE_SECONDS and not self.busy and self._at_boundary():
+        if idle >= KEEPALIVE_SECONDS and not self.busy and self._between_events():
             self._task = self._loop.create_task(self._comment())
             idle = 0.0
         self._timer = self._loop.call_later(max(KEEPALIVE_SECONDS - idle, 0.05), self._tick)
 
     async def _comment(self) -> None:
-        if self.busy or not self._at_boundary():
+        if self.busy or not self._between_events():
             return  # part of an event went out since the tick
         await self._send({"type": "http.response.body", "body": KEEPALIVE, "more_body": True})
         self._last = self._loop.time()
+
+    def _between_events(self) -> bool:
+        return self._at_boundary is not None and self._at_boundary()
 
 
 def error_response(call: Call, error: GatewayError) -> Response:

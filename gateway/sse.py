@@ -104,6 +104,9 @@ class StreamMeter(Protocol):
     def feed(self, chunk: bytes) -> bytes:
         """What to send for a chunk of the native stream."""
 
+    def at_boundary(self) -> bool:
+        """Whether what was sent so far ends between two events."""
+
 
 class Meter:
     """Reads usage from a native stream while its bytes pass by.
@@ -141,9 +144,10 @@ class Meter:
     def feed(self, chunk: bytes) -> bytes:
         """Take note of a chunk, and hand it on as it is."""
         for event in self._splitter.feed(chunk):
-            if b"content_block_delta" in event:
+            delta = event.startswith(_DELTA_BEGIN)
+            if delta or b"content_block_delta" in event:
                 self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
-            if b'"message_' in event or b'"file_id"' in event or b'"error"' in event:
+            if b'"file_id"' in event or (not delta and (b'"message_' in event or b'"error"' in event)):
                 self._read(parse_event(event) or {})
         return chunk
 
@@ -172,6 +176,10 @@ _DELTA_FRAME = len(
     b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
     b'"delta":{"type":"text_delta","text":""}}'
 )
+
+
+_DELTA_BEGIN = b'event: content_block_delta\ndata: {"type":"content_block_delta",'
+"""How Anthropic writes a delta, which is neither the message's begin nor its end nor an error."""
 
 
 class EnvelopeStream:

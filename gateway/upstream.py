@@ -2,13 +2,14 @@
 
 The SDK builds the default headers, decides about retries and names the errors. Its `middleware=` hook runs
 once an attempt, and there the request is sent from `gateway.pool`: the caller's bytes go out as they came,
-and upstream's bytes come back as they are (docs/adr/0003).
+and upstream's bytes come back as they are (docs/adr/0003). A request that is not tried again, as its caller's
+own SDK will see to that, goes to the pool at once.
 """
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from anthropic._request import APIRequest
 from gateway import sse
 from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
 from gateway.headers import header
+from gateway.http1 import Handle
 from gateway.metrics import Metrics
 from gateway.pool import Answer, Pool, proxy_for
 from gateway.settings import Settings
@@ -124,16 +126,10 @@ class Upstream:
             BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our credential.
             GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
         """
-        token = _exchange.set(exchange)
         try:
-            result: Any = await self._client.request(httpx2.Response, self._options(exchange.retries))
-            answer: Answer = result  # what `_Attempts` gave: the SDK hands it on as it is
+            answer = await (self._send_again(exchange) if exchange.retries else self.attempt(exchange, 0))
         except APIConnectionError as error:
             raise connection_failure(error) from error
-        finally:
-            _exchange.reset(token)
-            # Timers and connections that were made meanwhile keep their context, and the exchange with it.
-            exchange.body = exchange.trace = None
         if answer.status == 401:
             answer.close()
             self._metrics.upstream_credential_refused()
@@ -151,6 +147,18 @@ class Upstream:
             raise BadGateway(f"upstream answered with status {answer.status}, which HTTP does not know")
         return answer
 
+    async def _send_again(self, exchange: Exchange) -> Answer:
+        """Send a request as often as the SDK's rules say."""
+        token = _exchange.set(exchange)
+        try:
+            result: Any = await self._client.request(httpx2.Response, self._options(exchange.retries))
+            answer: Answer = result  # what `_Attempts` gave: the SDK hands it on as it is
+        finally:
+            _exchange.reset(token)
+            # Timers and connections that were made meanwhile keep their context, and the exchange with it.
+            exchange.body = exchange.trace = None
+        return answer
+
     def _options(self, retries: int) -> FinalRequestOptions:
         """The SDK's options of a call: one object a number of retries is enough.
 
@@ -163,8 +171,13 @@ class Upstream:
             self._options_by_retries[retries] = options
         return options
 
-    async def attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
+    def attempt(self, exchange: Exchange, retries_taken: int) -> Awaitable[Answer]:
         """One attempt; what may be tried again is raised as the SDK's own error while tries are left."""
+        if exchange.trace is not None:
+            return exchange.trace.attempt(exchange, retries_taken, self._attempt)
+        return self._attempt(exchange, retries_taken)
+
+    async def _attempt(self, exchange: Exchange, retries_taken: int) -> Answer:
         try:
             answer: Answer = await self._pool.send(
                 exchange.method,
@@ -218,10 +231,7 @@ class _Attempts(anthropic.Middleware):
         self._upstream = upstream
 
     async def handle_async(self, request: APIRequest, call_next: AsyncCallNext) -> Any:
-        exchange = _exchange.get()
-        if exchange.trace is None:
-            return await self._upstream.attempt(exchange, request.retries_taken)
-        return await exchange.trace.attempt(exchange, request.retries_taken, self._upstream.attempt)
+        return await self._upstream.attempt(_exchange.get(), request.retries_taken)
 
 
 async def read_whole(answer: Answer) -> bytes:
@@ -270,7 +280,7 @@ def _may_retry(answer: Answer) -> bool:
     return answer.status in RETRIED or answer.status >= 500
 
 
-class _HeldAnswer:
+class _HeldAnswer(Answer):
     """A stream of which the first bytes were read already."""
 
     __slots__ = ("_answer", "_held", "headers", "status")
@@ -290,11 +300,17 @@ class _HeldAnswer:
             return held
         return await self._answer.chunk()
 
+    async def pass_on(self, handle: Handle) -> None:
+        held, self._held = self._held, b""
+        if held and (waiting := handle(held)):
+            await waiting
+        await self._answer.pass_on(handle)
+
     def close(self) -> None:
         self._answer.close()
 
 
-class WholeAnswer:
+class WholeAnswer(Answer):
     """An answer that is known whole."""
 
     __slots__ = ("_body", "headers", "status")

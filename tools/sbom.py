@@ -22,6 +22,7 @@ REQUIREMENTS = ROOT / "requirements.txt"
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 _SPDX = {
     "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2": "Apache-2.0",
     "Apache 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",

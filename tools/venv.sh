@@ -1,6 +1,6 @@
 #!/bin/sh
 # Make .venv with the first Python >= 3.11 that really runs: a version manager's shim can be on the PATH and fail.
-# A .venv that works is kept. PYTHON=... names another interpreter.
+# A .venv that works is kept. BASE_PYTHON=... names another interpreter.
 set -eu
 
 usable() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
@@ -11,7 +11,7 @@ if usable .venv/bin/python; then
 fi
 
 without_venv=
-for python in ${PYTHON:-} python3.13 python3.12 python3.11 python3 python python3.14 \
+for python in ${BASE_PYTHON:-} python3.13 python3.12 python3.11 python3 python python3.14 \
   "$HOME"/.pyenv/versions/3.1[1-9]*/bin/python; do
   usable "$python" || continue
   if "$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then

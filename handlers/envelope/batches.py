@@ -10,7 +10,7 @@ from gateway.large_bodies import upstream_body
 from gateway.lines import as_envelope_list
 from gateway.negotiation import prefers
 from gateway.pagination import cursors
-from gateway.responses import JSON_TYPE, Response, StreamResponse
+from gateway.responses import JSON_TYPE, ChunkResponse, Response, StreamResponse
 
 JSON_LINES = "application/x-jsonl"
 
@@ -62,8 +62,8 @@ async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
         raise
     lines = call.services.batch_costs.read_along(batch_id, relay.pieces(call, answer))
     if prefers(call.header(b"accept") or b"*/*", JSON_LINES, to="application/json"):
-        return StreamResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
-    return StreamResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))
+        return ChunkResponse(call, 200, [(b"content-type", JSON_LINES.encode())], lines)
+    return ChunkResponse(call, 200, [JSON_TYPE], as_envelope_list(call, lines))
 
 
 async def _refuse_unended(call: Call, batch_id: str) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.raw_server import abort
+
 DEADLINE = 10.0
 READ_SIZE = 1 << 16
 
@@ -206,7 +208,7 @@ class Recorder:
         await self._server.wait_closed()
         while self._writers:
             writer = self._writers.pop()
-            writer.transport.abort()
+            abort(writer)
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 

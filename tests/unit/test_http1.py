@@ -107,6 +107,12 @@ async def in_chunks(answer: Answer) -> bytes:
     return b"".join(parts)
 
 
+async def handed_over(answer: Answer) -> bytes:
+    parts: list[bytes] = []
+    await answer.pass_on(parts.append)
+    return b"".join(parts)
+
+
 def with_length(body: bytes) -> bytes:
     return OK + b"content-length: %d\r\n\r\n%b" % (len(body), body)
 
@@ -378,7 +384,9 @@ def test_given_up_while_the_head_is_awaited(run: Run, pieces: tuple[bytes, ...])
     run(main())
 
 
-@pytest.mark.parametrize("read", [Answer.read, in_chunks], ids=["whole", "in chunks"])
+@pytest.mark.parametrize(
+    "read", [Answer.read, in_chunks, handed_over], ids=["whole", "in chunks", "handed over"]
+)
 def test_given_up_while_the_body_is_awaited(run: Run, read: Callable[[Answer], Awaitable[bytes]]) -> None:
     async def main() -> None:
         async def call() -> None:
@@ -513,13 +521,14 @@ def test_an_answer_that_nobody_reads_is_held_back(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("read", ["whole", "in chunks"])
+@pytest.mark.parametrize("read", ["whole", "in chunks", "handed over"])
 def test_a_large_answer_that_came_before_its_reader(run: Run, read: str) -> None:
     async def main() -> None:
         async with pool_to(playing([with_length(b"x" * 3_000_000)])) as (pool, _):
             answer = await send(pool, silence=1)
             await asyncio.sleep(0.1)
-            body = await (answer.read() if read == "whole" else in_chunks(answer))
+            reading = {"in chunks": in_chunks, "handed over": handed_over}.get(read, type(answer).read)
+            body = await reading(answer)
             assert len(body) == 3_000_000
 
     run(main())
@@ -561,6 +570,121 @@ def test_each_piece_of_a_stream_is_handed_on_when_it_comes(run: Run) -> None:
                 go.set()
             assert await answer.chunk() == b""
             assert await answer.chunk() == b""
+
+    run(main())
+
+
+def counting(times: int, pause: float = 0.0) -> Play:
+    """Answers with a number a chunk."""
+
+    async def play(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED)
+        for number in range(times):
+            await peer.send(b"3\r\n%03d\r\n" % number)
+            await asyncio.sleep(pause)
+        await peer.send(LAST_CHUNK)
+
+    return play
+
+
+def numbers(times: int) -> bytes:
+    return b"".join(b"%03d" % number for number in range(times))
+
+
+def test_a_piece_is_handed_over_within_the_read_that_brings_it(run: Run) -> None:
+    async def main() -> None:
+        async with pool_to(counting(20, pause=0.005)) as (pool, _):
+            answer, tasks, parts = await send(pool), [], []
+
+            def handle(piece: bytes) -> None:
+                tasks.append(asyncio.current_task())
+                parts.append(piece)
+
+            await answer.pass_on(handle)
+            assert b"".join(parts) == numbers(20)
+            assert tasks.count(None) >= 15  # no task was woken for these
+
+    run(main())
+
+
+def test_what_comes_while_a_piece_is_waited_for_stays_in_order(run: Run) -> None:
+    async def main() -> None:
+        async with pool_to(counting(200)) as (pool, _):
+            answer, parts = await send(pool), []
+
+            async def slowly(piece: bytes) -> None:
+                await asyncio.sleep(0.002)
+                parts.append(piece)
+
+            def handle(piece: bytes) -> Awaitable[None] | None:
+                if len(parts) % 3 == 1:
+                    return slowly(piece)
+                parts.append(piece)
+                return None
+
+            await answer.pass_on(handle)
+            assert b"".join(parts) == numbers(200)
+
+    run(main())
+
+
+def test_what_the_handler_raises_is_raised_where_the_body_is_awaited(run: Run) -> None:
+    async def main() -> None:
+        async with pool_to(counting(20, pause=0.005)) as (pool, server):
+            answer = await send(pool)
+            taken = []
+
+            def handle(piece: bytes) -> None:
+                taken.append(piece)
+                if len(taken) == 3:
+                    raise ValueError("three")
+
+            with pytest.raises(ValueError, match="three"):
+                await answer.pass_on(handle)
+            answer.close()
+            assert len(taken) == 3
+            assert len(server.peers) == 1
+
+    run(main())
+
+
+def test_given_up_with_a_piece_that_waits_to_be_sent(run: Run) -> None:
+    async def main() -> None:
+        async with pool_to(counting(20, pause=0.005)) as (pool, _):
+            answer = await send(pool)
+            task = asyncio.ensure_future(_until_given_up(answer))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            answer.close()
+
+    async def _until_given_up(answer: Answer) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        async def unsent() -> None:
+            await asyncio.sleep(0)
+
+        def handle(_: bytes) -> Awaitable[None]:
+            task.cancel()
+            return unsent()  # which warns when it is never awaited, nor closed
+
+        await answer.pass_on(handle)
+
+    run(main())
+
+
+def test_what_came_before_a_break_is_handed_over_first(run: Run) -> None:
+    async def breaking(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(CHUNKED + b"5\r\nhello\r\n")
+
+    async def main() -> None:
+        async with pool_to(breaking) as (pool, _):
+            answer, parts = await send(pool), []
+            with pytest.raises(APIConnectionError):
+                await answer.pass_on(parts.append)
+            assert b"".join(parts) == b"hello"
 
     run(main())
 

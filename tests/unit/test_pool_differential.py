@@ -341,21 +341,25 @@ def authority_context(certificates: Certificates) -> ssl.SSLContext:
 
 
 class Ours:
-    """Our pool; the body is read in one go, or by chunks."""
+    """Our pool; the body is read in one go, by chunks, or handed over as it comes."""
 
-    def __init__(self, url: str, *, whole: bool = True) -> None:
+    def __init__(self, url: str, read: str = "whole") -> None:
         self._pool = Pool(url)
-        self._whole = whole
+        self._read = read
 
     async def fetch(self, method: str, seconds: float) -> Outcome:
         body = b""
         try:
             answer = await self._pool.send(method, "/x", {}, None, total=seconds, silence=seconds)
-            if self._whole:
+            if self._read == "whole":
                 body = await answer.read()
-            else:
+            elif self._read == "chunks":
                 while chunk := await answer.chunk():
                     body += chunk
+            else:
+                parts: list[bytes] = []
+                await answer.pass_on(parts.append)
+                body = b"".join(parts)
         except APIConnectionError:
             return ERROR
         return Got(answer.status, tuple(answer.headers), body)
@@ -365,7 +369,11 @@ class Ours:
 
 
 def in_chunks(url: str) -> Ours:
-    return Ours(url, whole=False)
+    return Ours(url, "chunks")
+
+
+def handed_over(url: str) -> Ours:
+    return Ours(url, "handed over")
 
 
 class Aiohttp:
@@ -465,7 +473,7 @@ def test_every_framing(run: Callable[[Any], Any], name: str) -> None:
         assert agreed != given.ours, "the libraries settle this one: it needs no reason"
 
     expected = agreed if given.ours is None else given.ours
-    for client in (Ours, in_chunks):
+    for client in (Ours, in_chunks, handed_over):
         seen = run(fetched(given, client, times=2))
         assert seen.outcomes == [expected, expected]
 
@@ -524,6 +532,7 @@ def test_split_at_every_position(run: Callable[[Any], Any], name: str) -> None:
     for at in range(1, len(data)):
         split = Case((data[:at], data[at:]), closed=given.closed)
         assert run(fetched(split, in_chunks)).outcomes == expected, at
+        assert run(fetched(split, handed_over)).outcomes == expected, at
 
 
 @pytest.mark.parametrize("name", ["one read", "trailers", "no chunks", "100 first"])

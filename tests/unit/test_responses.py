@@ -10,7 +10,7 @@ import pytest
 from gateway import responses
 from gateway.call import Call
 from gateway.errors import BadGateway
-from gateway.responses import KEEPALIVE, StreamResponse
+from gateway.responses import KEEPALIVE, ChunkResponse, StreamResponse
 from gateway.sse import Meter
 
 SILENCE = 0.1
@@ -59,9 +59,9 @@ def response(source: Source, *, events: bool = True, stopped: bool = False) -> S
     call = cast(Call, SimpleNamespace(streamed=False, stopped=stopped))
     meter = Meter()
     if not events:
-        return StreamResponse(call, 200, [], aiter(source))
+        return ChunkResponse(call, 200, [], aiter(source))
     passing = (meter.feed(chunk) async for chunk in source)
-    return StreamResponse(
+    return ChunkResponse(
         call, 200, [], passing, at_boundary=meter.at_boundary, failure=lambda error: b"last words"
     )
 
@@ -113,7 +113,7 @@ async def test_never_inside_an_event_that_begins_as_the_silence_is_noticed() -> 
         return meter.at_boundary()
 
     call = cast(Call, SimpleNamespace(streamed=False, stopped=False))
-    await run(StreamResponse(call, 200, [], chunks(), at_boundary=at_boundary), sink)
+    await run(ChunkResponse(call, 200, [], chunks(), at_boundary=at_boundary), sink)
 
     assert sink.chunks == [b"data: {", b"}\n\n"]
 

@@ -51,7 +51,7 @@ def test_a_named_one_comes_first(folder: Path) -> None:
     put(folder, "python3", GOOD)
     put(folder, "mine", GOOD)
 
-    assert run(folder, PYTHON="mine").returncode == 0
+    assert run(folder, BASE_PYTHON="mine").returncode == 0
     assert (folder / ".venv" / "made-by").read_text().strip() == str(folder / "bin" / "mine")
 
 
