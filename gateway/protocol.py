@@ -25,7 +25,7 @@ _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-_UNFIT = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_UNFIT = bytes({*range(32), 127} - set(b"\t\r\n"))
 """What no header holds: control characters other than the tab; line breaks are counted."""
 
 _UNFRAMED = frozenset({204, 304})
@@ -79,7 +79,9 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive or status in _UNFRAMED:
             return False
         head = b"".join(lines)
-        if _UNFIT.search(head) or head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+        if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
+            return False
+        if len(head.translate(None, _UNFIT)) != len(head):
             return False
         if length is None:
             self.chunked_encoding = True

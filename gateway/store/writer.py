@@ -114,7 +114,7 @@ class Writer:
         self._file = file
         self._looked = 0.0
         self._embedded = engine.dialect.name == "sqlite"
-        self._begin = "BEGIN IMMEDIATE" if self._embedded else "BEGIN"
+        self._begin_sql = "BEGIN IMMEDIATE" if self._embedded else "BEGIN"
         self._calls: SimpleQueue[None] = SimpleQueue()
         self._awaited: deque[Operation] = deque()
         self._posted: deque[Operation] = deque()
@@ -190,7 +190,7 @@ class Writer:
     def _wake(self) -> None:
         """Of the event loop: LINGER is over."""
         self._armed = False
-        if self._posted and not self._write_here(posted=True):
+        if not self._write_here(posted=True):
             self._calls.put(None)
 
     def _run(self) -> None:
@@ -233,13 +233,20 @@ class Writer:
         if not self._embedded or started < self._trusted_from or not self._writing.acquire(blocking=False):
             return False
         try:
+            if not (self._awaited or (posted and self._posted)):
+                return True  # the thread was quicker
             self._turns += 1
-            if self._turns % THREADS_TURN < 2 or not all(one.brief for one in self._awaited):
+            if self._turns % THREADS_TURN < 2 or not all(one.brief for one in list(self._awaited)):
+                return False
+            try:
+                session = self._begin(here=True)
+            except Exception as fault:  # another process writes, above all: the thread waits
+                log.debug("Writes are left to the thread: %r", fault)
                 return False
             group = self._take(posted=posted)
             try:
-                results = self._together(group, here=True)
-            except Exception as fault:  # the thread waits, tries one by one, tells
+                results = self._together(session, group, here=True)
+            except Exception as fault:  # the thread tries one by one, and tells
                 log.debug("A group of writes is left to the thread: %r", fault)
                 self._put_back(group)
                 return False
@@ -268,7 +275,7 @@ class Writer:
     def _write(self, group: list[Operation]) -> None:
         started = time.perf_counter()
         try:
-            results = self._together(group)
+            results = self._together(self._begin(here=False), group, here=False)
         except Exception as fault:  # whatever one of them did, the others shall be written
             log.debug("A group of writes failed, trying one by one: %r", fault)
             try:
@@ -279,18 +286,13 @@ class Writer:
         self._count(group, started)
         _deliver(zip(group, results, strict=True))
 
-    def _together(self, group: list[Operation], *, here: bool = False) -> list[Any]:
-        """Write the whole group in one transaction, all items of a batch at once.
-
-        `here` is in the event loop, which does not wait for anybody.
-        """
+    def _together(self, session: Session, group: list[Operation], *, here: bool) -> list[Any]:
+        """Write the whole group in the transaction that was begun, all items of a batch at once."""
         batches: dict[Batch, list[int]] = {}
         for index, operation in enumerate(group):
             batches.setdefault(operation.batch, []).append(index)
         results: list[Any] = [None] * len(group)
-        session = self._connect(here=here)
         session.retried = any(operation.retried for operation in group)
-        session.cursor.execute(self._begin)
         try:
             for batch, indexes in batches.items():
                 answers = batch(session, [group[index].item for index in indexes])
@@ -305,9 +307,8 @@ class Writer:
     def _apart(self, group: list[Operation]) -> list[Any]:
         """Write the group again, each item in a savepoint: a failure becomes that item's result."""
         results: list[Any] = []
-        session = self._connect(here=False)
+        session = self._begin(here=False)
         session.retried = True
-        session.cursor.execute(self._begin)
         try:
             for operation in group:
                 session.cursor.execute("SAVEPOINT item")
@@ -342,6 +343,12 @@ class Writer:
             timer = threading.Timer(RETRY_AFTER, self._calls.put, (None,))
             timer.daemon = True
             timer.start()
+
+    def _begin(self, *, here: bool) -> Session:
+        """Begin a transaction; `here` in the event loop, which does not wait for anybody."""
+        session = self._connect(here=here)
+        session.cursor.execute(self._begin_sql)
+        return session
 
     def _connect(self, *, here: bool) -> Session:
         """A connection, once it is sure that what goes through it will be found again.
