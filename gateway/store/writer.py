@@ -196,13 +196,12 @@ class Writer:
     def _run(self) -> None:
         while not (self._closing and not self.queued):
             self._calls.get()
-            with self._writing:
-                group = self._take()
-                if group:
-                    try:
-                        self._write(group)
-                    except Exception:
-                        log.exception("Writer failed")
+            try:
+                with self._writing:
+                    results = self._write(self._take())
+                _deliver(results)
+            except Exception:
+                log.exception("Writer failed")
         with self._writing:
             self._disconnect(here=False)
             self._disconnect(here=True)
@@ -272,7 +271,10 @@ class Writer:
         self.operations += len(group)
         return seconds
 
-    def _write(self, group: list[Operation]) -> None:
+    def _write(self, group: list[Operation]) -> list[tuple[Operation, Any]]:
+        """Write a group, whatever it takes; returns what each operation gets."""
+        if not group:
+            return []
         started = time.perf_counter()
         try:
             results = self._together(self._begin(here=False), group, here=False)
@@ -281,10 +283,9 @@ class Writer:
             try:
                 results = self._apart(group)
             except Exception as failure:  # the database failed as a whole: everybody is told
-                self._fail(group, failure)
-                return
+                return self._fail(group, failure)
         self._count(group, started)
-        _deliver(zip(group, results, strict=True))
+        return list(zip(group, results, strict=True))
 
     def _together(self, session: Session, group: list[Operation], *, here: bool) -> list[Any]:
         """Write the whole group in the transaction that was begun, all items of a batch at once."""
@@ -324,7 +325,7 @@ class Writer:
             raise
         return results
 
-    def _fail(self, group: list[Operation], failure: Exception) -> None:
+    def _fail(self, group: list[Operation], failure: Exception) -> list[tuple[Operation, Any]]:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""
         kept = [operation for operation in group if operation.posted]
         log.error("The database cannot be written: %s (%d writes kept)", failure, len(kept))
@@ -333,8 +334,6 @@ class Writer:
         self._posted.extendleft(reversed(kept))
         told = [operation for operation in group if not operation.posted]
         self.failures += len(told)
-        unavailable = ServiceUnavailable("the database cannot be written")
-        _deliver((operation, unavailable) for operation in told)
         self._disconnect(here=False)
         if self._closing:
             self.failures += len(self._posted)
@@ -343,6 +342,8 @@ class Writer:
             timer = threading.Timer(RETRY_AFTER, self._calls.put, (None,))
             timer.daemon = True
             timer.start()
+        unavailable = ServiceUnavailable("the database cannot be written")
+        return [(operation, unavailable) for operation in told]
 
     def _begin(self, *, here: bool) -> Session:
         """Begin a transaction; `here` in the event loop, which does not wait for anybody."""
