@@ -156,6 +156,9 @@ class Schemas:
             return here
         faults = [self._locate(form, value, path) for form in schema[keyword]]
         meant = [fault for fault in faults if not _is_about_tag(fault, path)] or faults
+        if all(fault.keyword == "format" and fault.path == path for fault in meant):
+            formats = dict.fromkeys(fault.demand["format"] for fault in meant)
+            return _Fault(path, "format", {"format": " or a ".join(formats)}, value)
         return meant[0] if all(fault == meant[0] for fault in meant) else here
 
 

@@ -186,6 +186,16 @@ def test_passes(schema: Any, value: Any) -> None:
         ({"type": "object", "minProperties": 1}, {}, "must have at least 1 properties, has 0"),
         ({"maximum": 3, "exclusiveMaximum": True, "type": "integer"}, 3, "must be less than 3"),
         ({"type": "string", "format": "date-time"}, "today", "must be a date-time (RFC 3339)"),
+        (
+            {"anyOf": [{"type": "string", "format": "date"}, {"type": "string", "format": "date-time"}]},
+            "today",
+            "must be a date or a date-time (RFC 3339)",
+        ),
+        (
+            {"anyOf": [{"type": "string", "format": "date"}, {"type": "integer"}]},
+            "today",
+            "must be a date (RFC 3339)",
+        ),
         ({"not": {"type": "string"}}, "a", "is not allowed here"),
         (
             {"oneOf": [{"type": "integer"}, {"minimum": 1}]},
