@@ -335,6 +335,7 @@ class Writer:
         told = [operation for operation in group if not operation.posted]
         self.failures += len(told)
         self._disconnect(here=False)
+        self._disconnect(here=True)
         if self._closing:
             self.failures += len(self._posted)
             self._posted.clear()
