@@ -44,8 +44,9 @@ class Instance:
         self.id: int = store.write_now(_register, self._token)
 
     async def renew(self) -> None:
-        """Give a sign of life."""
-        await self._store.write(_renew, self.id)
+        """Give a sign of life, where no lock does: on one machine an idle gateway lets the disk sleep."""
+        if self._locks is None:
+            await self._store.write(_renew, self.id)
 
     def dead(self, connection: Connection) -> list[int]:
         """The processes that died and may have left calls open."""
@@ -103,7 +104,7 @@ def _locks_beside(database: Path) -> Path:
 
 def _lock(path: Path) -> IO[bytes] | None:
     """Lock a file for as long as it stays open; None when another process has it."""
-    file = path.open("wb")
+    file = path.open("ab")  # which leaves it as it is
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

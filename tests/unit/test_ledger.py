@@ -299,6 +299,30 @@ async def test_the_calls_of_a_living_process_are_left_alone(database_url):
         await store.close()
 
 
+async def test_an_idle_ledger_writes_nothing_to_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.ledger.ledger.RENEW_AFTER", 0.01)
+    store = Store(f"sqlite:///{tmp_path}/gateway.db")
+    neighbour = Ledger(store, PRICES, ZoneInfo("UTC"))
+    ledger = Ledger(store, PRICES, ZoneInfo("UTC"))
+    ledger.settle(await begin(ledger), USAGE)
+    await store.flush()
+
+    def files():
+        return {path: path.stat() for path in tmp_path.rglob("*") if not path.name.endswith("-shm")}
+
+    before, commits = files(), store.writer.commits
+    await ledger.start()
+    await asyncio.sleep(0.3)
+    assert store.writer.commits > commits + 5  # it has looked for processes that died
+    after = files()
+    assert {path: (stat.st_size, stat.st_mtime_ns) for path, stat in after.items()} == {
+        path: (stat.st_size, stat.st_mtime_ns) for path, stat in before.items()
+    }
+    await ledger.close()
+    await neighbour.close()
+    await store.close()
+
+
 async def test_a_replica_that_was_taken_for_dead_does_not_book_twice(ledger, store, caplog):
     entry = await begin(ledger)
     await begin(ledger, request_id="req_2")
