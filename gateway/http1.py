@@ -8,7 +8,7 @@ are causes that name no host.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
 import httptools
@@ -501,8 +501,9 @@ class Connection(asyncio.BufferedProtocol):
 
 def _drop(unsent: Awaitable[None] | None) -> None:
     """Forget what was to be awaited, without the warning of a coroutine that never was."""
-    if isinstance(unsent, Coroutine):
-        unsent.close()
+    close = getattr(unsent, "close", None)
+    if close is not None:
+        close()
 
 
 def _ends_with_connection(headers: Headers) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -140,13 +140,11 @@ class _Outlet:
         self.busy = True
         sending = self._send({"type": "http.response.body", "body": piece, "more_body": True})
         if sending is not DONE:
-            return self._finish(sending)
-        self.busy = False
-        self._last = self._loop.time()
+            return _Sending(sending, self.sent)
+        self.sent()
         return None
 
-    async def _finish(self, sending: Awaitable[None]) -> None:
-        await sending
+    def sent(self) -> None:
         self.busy = False
         self._last = self._loop.time()
 
@@ -171,6 +169,24 @@ class _Outlet:
 
     def _between_events(self) -> bool:
         return self._at_boundary is not None and self._at_boundary()
+
+
+class _Sending:
+    """A piece that cannot be sent at once, to be awaited, or closed when it is not sent at all."""
+
+    __slots__ = ("_sending", "_sent")
+
+    def __init__(self, sending: Awaitable[None], sent: Callable[[], None]) -> None:
+        self._sending = sending
+        self._sent = sent
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._sending.__await__()
+        self._sent()
+
+    def close(self) -> None:
+        if isinstance(self._sending, Coroutine):
+            self._sending.close()
 
 
 def error_response(call: Call, error: GatewayError) -> Response:

@@ -178,6 +178,30 @@ async def test_last_words_when_the_gateway_stops(monkeypatch: pytest.MonkeyPatch
     assert source.closed
 
 
+async def test_a_piece_that_is_not_sent_after_all_leaves_no_coroutine() -> None:
+    outlet = responses._Outlet(Sink(), None)
+
+    waiting = outlet.send(b"unsent")
+
+    assert isinstance(waiting, responses._Sending)
+    waiting.close()
+    assert outlet.busy
+    outlet.stop()
+
+
+async def test_a_piece_that_is_waited_for_is_sent() -> None:
+    sink = Sink()
+    outlet = responses._Outlet(sink, None)
+
+    waiting = outlet.send(b"late")
+
+    assert waiting is not None
+    assert outlet.busy
+    await waiting
+    assert sink.chunks == [b"late"]
+    assert not outlet.busy
+
+
 async def test_no_words_for_a_caller_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", 60)
     sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
