@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.call import Call
 from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, dialect_of, render
 from gateway.ready import DONE, Ready
+from gateway.responses import BODILESS_STATUSES
 
 MAX_HEAD_BYTES = 65_536
 """What may come before a request's body, or after it as trailers; one read more may get in."""
@@ -27,9 +28,6 @@ _UPGRADE = re.compile(rb"(?<=\r\n)upgrade(?=:)", re.IGNORECASE)
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _UNFIT = bytes({*range(32), 127} - set(b"\t\r\n"))
 """What no header holds: control characters other than the tab; line breaks are counted."""
-
-_UNFRAMED = frozenset({204, 304})
-"""Statuses whose answers have no body (RFC 9110 §6.4.1)."""
 
 
 class Cycle(RequestResponseCycle):
@@ -69,6 +67,8 @@ class Cycle(RequestResponseCycle):
     def _send_head(self, message: Any) -> bool:
         """Send status and headers, if nothing is unusual about them; returns whether it was done."""
         status, length = message["status"], None
+        if not self.keep_alive or status in BODILESS_STATUSES:
+            return False
         lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in self.default_headers)]
         for name, value in message["headers"]:
             if name in _FRAMING:
@@ -76,8 +76,6 @@ class Cycle(RequestResponseCycle):
                     return False
                 length = int(value)
             lines.append(b"%b: %b\r\n" % (name, value))
-        if not self.keep_alive or status in _UNFRAMED:
-            return False
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             return False

@@ -16,6 +16,9 @@ KEEPALIVE_SECONDS = 15.0
 """Silence after which an event stream gets a comment, so that no proxy takes it for dead."""
 
 KEEPALIVE = b": keep-alive\n\n"
+BODILESS_STATUSES = frozenset({204, 304})
+"""Whose answers have no body, and say nothing of its length (RFC 9110 §8.6)."""
+
 JSON_TYPE = (b"content-type", b"application/json")
 STREAM_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 
@@ -37,7 +40,7 @@ class Response:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self.headers
-        if self.status not in (204, 304):  # which have no body, and say nothing of its length (RFC 9110 §8.6)
+        if self.status not in BODILESS_STATUSES:
             headers = [*headers, (b"content-length", b"%d" % len(self.body))]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})

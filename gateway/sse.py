@@ -177,7 +177,6 @@ _DELTA_FRAME = len(
     b'"delta":{"type":"text_delta","text":""}}'
 )
 
-
 _DELTA_BEGIN = b'event: content_block_delta\ndata: {"type":"content_block_delta",'
 """How Anthropic writes a delta, which is neither the message's begin nor its end nor an error."""
 

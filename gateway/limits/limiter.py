@@ -182,9 +182,7 @@ class Limiter:
             for _, demand, _ in admission.counted[:before]:
                 self._add(demand.name, -demand.amount)
             raise
-        kind, demand = demands[0]
-        if kind == "input-tokens":
-            admission.estimate = demand.amount
+        admission.estimate = sum(demand.amount for kind, demand in demands if kind == "input-tokens")
 
     def release(self, admission: Admission, usage: Usage | None = None) -> None:
         """Let a call out: free its place, count what it really used. Waits for nothing. Twice is no error.

@@ -2,7 +2,7 @@
 
 A commit costs more than the few rows of a call. So callers queue what they want written, and once a turn of
 the event loop all that waits is written in one transaction. The request path waits for one commit at most;
-what nobody waits for rides along with the next one.
+what nobody waits for is written with others of its kind, some milliseconds on.
 
 A thread writes. On SQLite it is spared what takes no time: a commit of a few rows is a copy into the
 system's memory, and to hand it over would take longer. The event loop makes such a commit itself, as long as
