@@ -194,6 +194,14 @@ class Http(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Of the cycle: the answer is out. Idle connections are looked at together, without a timer each."""
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The caller has left: the running request is told, although others came behind it."""
         super().connection_lost(exc)
@@ -229,7 +237,7 @@ class Http(HttpToolsProtocol):
         return self._running is None or self._running.response_complete
 
     def _standing(self) -> Standing | None:
-        """What the caller has to do next, or None while it is our turn, or uvicorn's own timer runs."""
+        """What the caller has to do next, or None while it is our turn."""
         if self.transport.get_write_buffer_size():
             return "answer"
         if self.transport.is_closing():
@@ -238,13 +246,13 @@ class Http(HttpToolsProtocol):
             return None if self.flow.read_paused else "body"
         if not self._idle:
             return None
-        if self._unbodied_bytes:
-            return "head"
-        return "idle" if self._running is None else None
+        return "head" if self._unbodied_bytes else "idle"
 
     def _limit(self, standing: Standing) -> float:
         if standing == "head":
             return min(HEAD_SECONDS, self._patience)
+        if standing == "idle" and self._requests:
+            return self.timeout_keep_alive  # who has asked before may ask again
         return min(self.timeout_keep_alive, self._patience) if standing == "idle" else self._patience
 
     def _give_up(self, standing: Standing) -> None:

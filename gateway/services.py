@@ -63,8 +63,7 @@ NOSNIFF = (b"x-content-type-options", b"nosniff")
 """No answer is taken for a page or a script that does not say so, whatever was uploaded."""
 
 FROM_SANDBOX = (b"x-gateway-upstream", b"sandbox")
-
-"""What streams get to send their last event when the shutdown grace is over."""
+"""Nobody shall take its answers for Anthropic's."""
 
 UNLISTED = Operation(
     id="unlisted",

@@ -1,0 +1,77 @@
+"""How long an idle connection is kept; tests/faults/test_callers.py has those who stand still in between."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from gateway.errors import GatewayError
+from gateway.protocol import look_at, patient
+
+KEEP_ALIVE = 75
+PATIENCE = 20
+LONG = 10.0
+
+
+@pytest.mark.parametrize(("asks", "kept"), [(0, PATIENCE), (1, KEEP_ALIVE), (3, KEEP_ALIVE)])
+async def test_an_idle_connection_is_let_go_of(asks: int, kept: int) -> None:
+    """One that never asked sooner than others; each request begins the time anew."""
+    async with serving() as server, calling(server) as (reader, writer):
+        connections = server.server_state.connections
+        now = 1000
+        for asked in range(asks + 1):
+            if asked:
+                await ask(reader, writer)
+            look_at(connections, now)
+            now += (kept if asked == asks else PATIENCE) - 1
+            look_at(connections, now)
+        assert not next(iter(connections)).transport.is_closing()
+        look_at(connections, now + 1)
+        assert await asyncio.wait_for(reader.read(), LONG) == b""
+        assert server.server_state.total_requests == asks
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
+    answer = await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[uvicorn.Server]:
+    http = patient(PATIENCE, _refused)
+    config = uvicorn.Config(_hello, port=0, interface="asgi3", http=http, lifespan="off", log_config=None)
+    config.timeout_keep_alive = KEEP_ALIVE
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    await server.startup()
+    try:
+        yield server
+    finally:
+        await server.shutdown()
+
+
+@asynccontextmanager
+async def calling(server: uvicorn.Server) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+    async with asyncio.timeout(LONG):
+        while not server.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+            await asyncio.sleep(0.001)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _hello(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+def _refused(error: GatewayError) -> None:
+    raise AssertionError(f"refused: {error}")
