@@ -36,7 +36,11 @@ class LocalCounters:
 
     def add(self, name: str, amount: int) -> None:
         """Count an amount whether it fits or not; a negative one gives back."""
-        self._advance(name, self._now()).current += amount
+        counts = self._advance(name, self._now())
+        counts.current += amount
+        if counts.current < 0:  # what is given back was counted in the former window
+            counts.previous = max(0, counts.previous + counts.current)
+            counts.current = 0
 
     def look(self, name: str) -> Window:
         """The window as it stands."""

@@ -56,6 +56,15 @@ redis.call('ZADD', KEYS[1], 'XX', ARGV[1], ARGV[2])
 redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 """
 _GIVE_SLOT = "return redis.call('ZREM', KEYS[1], ARGV[1])"
+_GIVE_BACK = """
+local rest = tonumber(ARGV[1])
+for _, key in ipairs({KEYS[2], KEYS[1]}) do
+  local part = math.min(rest, tonumber(redis.call('GET', key)) or 0)
+  if part > 0 then redis.call('DECRBY', key, part) end
+  rest = rest - math.max(part, 0)
+end
+"""
+"""Takes from the running window, then from the former one, where the count may stand by now."""
 
 
 class _Command(NamedTuple):
@@ -90,12 +99,14 @@ class SharedCounters:
         self._take_slot = self._redis.register_script(_TAKE_SLOT)
         self._renew_slot = self._redis.register_script(_RENEW_SLOT)
         self._give_slot = self._redis.register_script(_GIVE_SLOT)
+        self._give_back = self._redis.register_script(_GIVE_BACK)
         self._now = now
         self._in_a_row = 0
         self._closed_until = 0.0
         self._waiting: list[tuple[Sequence[_Command], asyncio.Future[list[Any]]]] = []
         self._sender: asyncio.Task[None] | None = None
         self._slots: dict[str, str] = {}
+        self._giving: set[asyncio.Task[None]] = set()
         self._renewal: asyncio.Task[None] | None = None
         self.failures = 0
 
@@ -108,7 +119,8 @@ class SharedCounters:
         """Connect and hand over the scripts, for which requests need not wait then; begin to renew slots."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                scripts = (self._acquire, self._look, self._take_slot, self._renew_slot, self._give_slot)
+                slots = (self._take_slot, self._renew_slot, self._give_slot)
+                scripts = (self._acquire, self._look, self._give_back, *slots)
                 await asyncio.gather(*(self._redis.script_load(script.script) for script in scripts))
         except (RedisError, OSError, TimeoutError) as failure:
             self._fail(failure)
@@ -119,6 +131,7 @@ class SharedCounters:
         await stop(self._renewal)
         for slot in list(self._slots):
             await self.give_slot(slot)
+        await asyncio.gather(*self._giving)
         await self._redis.aclose()
 
     async def take(self, demands: Sequence[Demand]) -> list[tuple[bool, Window]]:
@@ -149,7 +162,12 @@ class SharedCounters:
         Raises:
             SharedUnavailableError: Redis does not answer.
         """
-        await self._ask([_Command(self._acquire, _window_keys(name), [sys.maxsize, SECONDS, amount])])
+        keys = _window_keys(name)
+        if amount >= 0:
+            await self._ask([_Command(self._acquire, keys, [sys.maxsize, SECONDS, amount])])
+        else:  # the look moves the windows on
+            look = _Command(self._look, keys, [SECONDS])
+            await self._ask([look, _Command(self._give_back, keys, [-amount])])
 
     async def take_slot(self, name: str, limit: int) -> str | None:
         """Take one of so many slots.
@@ -164,10 +182,20 @@ class SharedCounters:
         key = f"{PREFIX}/{name}"
         now = time.time()
         arguments = [int(now * 1000), limit, int((now + SLOT_LEASE) * 1000), slot]
-        (taken,) = await self._ask([_Command(self._take_slot, [key], arguments)])
-        if not taken:
-            return None
         self._slots[slot] = key
+        try:
+            (taken,) = await self._ask([_Command(self._take_slot, [key], arguments)])
+        except asyncio.CancelledError:  # the caller left, and the slot may be taken
+            giving = asyncio.create_task(self.give_slot(slot))
+            self._giving.add(giving)
+            giving.add_done_callback(self._giving.discard)
+            raise
+        except SharedUnavailableError:
+            del self._slots[slot]
+            raise
+        if not taken:
+            del self._slots[slot]
+            return None
         return slot
 
     async def give_slot(self, slot: str) -> None:

@@ -173,6 +173,29 @@ async def test_a_call_that_failed_gives_its_tokens_back(limiter):
     limiter.release(await admit(limiter, app, 100))
 
 
+async def test_what_is_given_back_after_the_windows_end_lets_no_more_through(limiter, clock):
+    """The count stands in the former window by then: the running one owes nobody anything."""
+    app = key(inputs=100)
+    calls = [await admit(limiter, app, 50) for _ in range(2)]
+    clock.now += 119
+    for call in calls:
+        limiter.release(call, used(0, 1, read=50))
+    limiter._ratios.clear()
+    for _ in range(2):
+        await admit(limiter, app, 50)
+    with pytest.raises(RateLimited, match="input tokens"):
+        await admit(limiter, app, 1)
+
+
+async def test_a_part_given_back_after_the_windows_end_leaves_the_rest_counted(limiter, clock):
+    app = key(inputs=100)
+    call = await admit(limiter, app, 100)
+    clock.now += 60
+    limiter.release(call, used(40, 1))
+    window = limiter._local.look("input-tokens/key_app")
+    assert (window.previous, window.current, window.used) == (40, 0, 40)
+
+
 async def test_releasing_twice_counts_once(limiter):
     app = key(outputs=100, concurrency=1)
     admission = await admit(limiter, app, 1)
@@ -357,6 +380,40 @@ async def test_replicas_share_the_places(replicas):
 
     await asyncio.gather(*(call(number) for number in range(20)))
     assert most == 3
+
+
+async def test_what_is_given_back_to_redis_comes_from_the_window_that_has_it(replicas):
+    names = shared_module._window_keys("input-tokens/key_app")
+    shared = replicas[0].shared
+    for name, count in zip(names, (80, 10), strict=True):
+        await shared._redis.set(name, count, px=100_000)
+    await shared.add("input-tokens/key_app", -50)
+    assert [int(await shared._redis.get(name)) for name in names] == [40, 0]
+    await shared.add("input-tokens/key_app", -500)
+    assert [int(await shared._redis.get(name)) for name in names] == [0, 0]
+    assert min([await shared._redis.pttl(name) for name in names]) > 90_000
+
+
+async def test_nothing_given_back_to_redis_makes_room_that_was_not_there(replicas):
+    app = key(inputs=100)
+    await replicas[0].shared.add("input-tokens/key_app", -500)
+    await admit(replicas[1], app, 100)
+    with pytest.raises(RateLimited, match="input tokens"):
+        await admit(replicas[1], app, 1)
+
+
+async def test_who_leaves_while_redis_is_asked_holds_no_place(replicas):
+    app = key(concurrency=1)
+    leaving = Admission(app)
+    asking = asyncio.create_task(replicas[0].admit(leaving))
+    for _ in range(3):  # its question is on the way
+        await asyncio.sleep(0)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    replicas[0].release(leaving)
+    async with asyncio.timeout(5):  # a place that nobody gives back is free after SLOT_LEASE
+        await admit(replicas[1], app)
 
 
 async def test_places_of_a_replica_that_died_come_free(redis_server, monkeypatch):
