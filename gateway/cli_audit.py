@@ -6,7 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
 
-from gateway.cli_output import table
+from gateway.cli_database import open_existing
+from gateway.cli_output import print_json, table
 from gateway.settings import load
 
 LISTED = 100
@@ -43,10 +44,8 @@ def verify(options: Namespace) -> int:
     from gateway import audit
 
     verdict = _read(options, audit.verify)
-    if verdict is None:
-        return 1
     if options.json:
-        print(json.dumps(verdict._asdict()))
+        print_json(verdict._asdict())
     elif verdict.broken_at is None:
         print(f"{verdict.rows} rows, and the chain is whole.")
     else:
@@ -59,10 +58,8 @@ def show(options: Namespace) -> int:
     from gateway import audit
 
     rows = _read(options, audit.latest, options.limit)
-    if rows is None:
-        return 1
     if options.json:
-        print(json.dumps({"rows": rows}, indent=2, ensure_ascii=False))
+        print_json({"rows": rows})
     else:
         columns = ("sequence", "at", "actor", "action", "target", "detail")
         cells = [
@@ -77,16 +74,8 @@ def show(options: Namespace) -> int:
 
 
 def _read(options: Namespace, function: Callable[..., Any], *args: Any) -> Any:
-    """What a function reads from the database; None, and the reason on stderr, when it cannot be opened."""
-    settings = load(env_file=options.env_file)
-    from gateway.opening import open_store
-    from gateway.store import StoreError
-
-    try:
-        store = open_store(settings)
-    except (StoreError, OSError) as error:
-        print(error, file=sys.stderr)
-        return None
+    """What a function reads from the database."""
+    store = open_existing(load(env_file=options.env_file))
     try:
         return store.read_now(function, *args)
     finally:

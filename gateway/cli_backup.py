@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gateway.cli_database import check_exists, is_sqlite
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json, size, table
 from gateway.settings import Settings, load
@@ -140,23 +141,17 @@ def verify(options: Namespace) -> int:
 
 
 def _live_url(settings: Settings) -> str:
-    from gateway.backup import BackupError, Places
+    from gateway.backup import Places
 
-    if settings.database_url is not None:
-        url = settings.database_url.get_secret_value()
-        if not url.startswith("sqlite"):
-            return url
-    database = Places.of(settings).database
-    if not database.is_file():
-        raise BackupError(f"there is no database at {database}: is DATA_DIR the one of the server?")
-    return f"sqlite:///{database}"
+    check_exists(settings)
+    if settings.database_url is not None and not is_sqlite(settings):
+        return settings.database_url.get_secret_value()
+    return f"sqlite:///{Places.of(settings).database}"
 
 
 def _content_size(settings: Settings) -> Callable[[str], int | None] | None:
     """The size of a content's file; PostgreSQL keeps contents in rows of its own."""
-    if settings.database_url is not None and not settings.database_url.get_secret_value().startswith(
-        "sqlite"
-    ):
+    if not is_sqlite(settings):
         return None
 
     def size(content_id: str) -> int | None:

@@ -4,13 +4,13 @@ It works beside a running server, which goes by every change within a second, an
 """
 
 import asyncio
-import json
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli_output import table
+from gateway.cli_database import missing, open_existing
+from gateway.cli_output import print_json, table
 from gateway.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -108,15 +108,17 @@ def run(options: Namespace) -> int:
     """Carry out one of the commands and print what it gives."""
     settings = load(env_file=options.env_file)
     from gateway.errors import GatewayError
-    from gateway.store import StoreError
 
+    new = missing(settings) if options.action is create else None
     try:
         result = asyncio.run(_with_keys(settings, options))
-    except (GatewayError, StoreError, OSError, ValueError) as error:
+    except (GatewayError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    if new is not None:
+        print(f"There was no database; a new one was made: {new}", file=sys.stderr)
     if options.json:
-        print(json.dumps({"keys": result} if isinstance(result, list) else result, indent=2))
+        print_json({"keys": result} if isinstance(result, list) else result)
     else:
         print(_table(result) if isinstance(result, list) else _lines(result))
     return 0
@@ -126,7 +128,7 @@ async def _with_keys(settings: Settings, options: Namespace) -> Result:
     from gateway.audit import COMMAND, Audit
     from gateway.opening import open_keys, open_store
 
-    store = open_store(settings)
+    store = (open_store if options.action is create else open_existing)(settings)
     audit = Audit(store, settings.log_dir)
     try:
         result: Result = await options.action(options, open_keys(settings, store))

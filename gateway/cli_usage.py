@@ -1,14 +1,13 @@
 """The command line's `usage`: the same as `/api/v1/usage` for an admin, on the database itself."""
 
 import asyncio
-import json
-import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from datetime import date
 from typing import Any
 
 from gateway import cli_usage_export
-from gateway.cli_output import table
+from gateway.cli_database import open_existing
+from gateway.cli_output import print_json, table
 from gateway.settings import Settings, load
 
 COLUMNS = ("key", "model", "day")
@@ -39,23 +38,19 @@ def add_to(commands: Any) -> None:
 
 def run(options: Namespace) -> int:
     """Print the report."""
-    settings = load(env_file=options.env_file)
-    from gateway.store import StoreError
-
-    try:
-        report = asyncio.run(_report(settings, options))
-    except (StoreError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(json.dumps(report, indent=2) if options.json else _shown(report, options.group_by))
+    report = asyncio.run(_report(load(env_file=options.env_file), options))
+    if options.json:
+        print_json(report)
+    else:
+        print(_shown(report, options.group_by))
     return 0
 
 
 async def _report(settings: Settings, options: Namespace) -> dict[str, Any]:
     from gateway.ledger import usage_report
-    from gateway.opening import open_keys, open_store
+    from gateway.opening import open_keys
 
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         report = await usage_report(
             store,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from gateway.cli_database import open_existing
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json
 from gateway.settings import load
@@ -42,9 +43,9 @@ def run(options: Namespace) -> int:
     """Write the export."""
     settings = load(env_file=options.env_file)
     from gateway.ledger.export import count_calls, export_calls
-    from gateway.opening import open_keys, open_store
+    from gateway.opening import open_keys
 
-    store = open_store(settings)
+    store = open_existing(settings)
     try:
         name = open_keys(settings, store).name
         with (

@@ -1,6 +1,7 @@
 """`python main.py keys …`: what each command does, prints and returns."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ import pytest
 from gateway import cli, cli_keys
 from gateway.keys.key import BUDGET, LIMITS
 from gateway.settings import NAMES
+from gateway.store import Store
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a `keys` command on a database of the test's own; gives exit code, output and errors."""
+    """Runs a `keys` command on an empty database; gives exit code, output and errors."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
+    data = tmp_path / "data"
+    data.mkdir()
+    Store(f"sqlite:///{data / 'gateway.db'}").close_now()
     env_file = tmp_path / "env"
     env_file.write_text(
-        f"UPSTREAM=sandbox\nDATA_DIR={tmp_path / 'data'}\nDEFAULT_CONCURRENCY=4\nDEFAULT_USD_PER_DAY=2.5\n"
+        f"UPSTREAM=sandbox\nDATA_DIR={data}\nDEFAULT_CONCURRENCY=4\nDEFAULT_USD_PER_DAY=2.5\n"
     )
 
     def command(*arguments: str) -> tuple[int, str, str]:
@@ -161,9 +166,21 @@ def test_wrong_usage_exits_with_2(run: Run, arguments: list[str]) -> None:
 
 
 def test_a_database_that_cannot_be_opened(run: Run, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "data")
     (tmp_path / "data").write_text("a file in the folder's place")
 
-    code, out, err = run("list")
+    for command in (["list"], ["create", "kitchen"]):
+        code, out, err = run(*command)
+        assert (code, out) == (1, "")
+        assert err.startswith(str(tmp_path / "data")) or str(tmp_path / "data" / "gateway.db") in err
+        assert err.count("\n") == 1
 
-    assert (code, out) == (1, "")
-    assert err
+
+def test_create_tells_of_a_database_that_it_has_made(run: Run, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "data")
+
+    code, out, err = run("create", "kitchen", "--json")
+
+    assert (code, json.loads(out)["name"]) == (0, "kitchen")
+    assert err == f"There was no database; a new one was made: {tmp_path / 'data' / 'gateway.db'}\n"
+    assert run("create", "study")[2] == ""
