@@ -8,6 +8,9 @@ from gateway.usage import Usage, estimate_input_tokens
 DEFAULT_MAX_TOKENS = 1024
 """What the envelope asks for where a caller names no `max_tokens`."""
 
+LARGEST_MAX_TOKENS = 1_000_000_000
+"""More than any model takes: what is larger is upstream's to refuse, and its price must fit a column."""
+
 
 class Accounting:
     """Begins and settles ledger entries for calls.
@@ -43,7 +46,7 @@ class Accounting:
             call.operation.id,
             call.model or "",
             input_tokens=input_tokens,
-            max_tokens=DEFAULT_MAX_TOKENS if maximum is None else maximum,
+            max_tokens=DEFAULT_MAX_TOKENS if maximum is None else min(maximum, LARGEST_MAX_TOKENS),
             fast=payload.get("speed") == "fast",
         )
 

@@ -20,6 +20,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from gateway.ended_batches import EndedBatches
 from gateway.errors import GatewayError
 from gateway.ledger import Ledger, Tally
+from gateway.lines import LineSplitter
 from gateway.pool import Answer
 from gateway.resources import Owned
 from gateway.store import Store
@@ -200,20 +201,16 @@ class _Reader:
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
-        self._parts: list[bytes] = []
+        self._splitter = LineSplitter()
 
     def feed(self, chunk: bytes) -> None:
         """Take what comes, cut anywhere."""
-        first, *further = chunk.split(b"\n")
-        self._parts.append(first)
-        for part in further:
-            self._line(b"".join(self._parts))
-            self._parts = [part]
+        for line in self._splitter.feed(chunk):
+            self._line(line)
 
     def end(self) -> Tally:
         """The sums of all lines."""
-        self._line(b"".join(self._parts))
-        self._parts = []
+        self._line(self._splitter.rest)
         return self._tally
 
     def _line(self, line: bytes) -> None:

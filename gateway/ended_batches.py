@@ -117,7 +117,8 @@ class EndedBatches:
 
     def _enter(self, session: Session, row: dict[str, Any], told: dict[str, Any] | None) -> bool:
         if session.connection.execute(self._insert, row).first() is None:
-            return False
+            entered = _find(session.connection, row["batch_id"])
+            return session.retried and entered is not None and entered.content_id == row["content_id"]
         if told is not None:
             self._webhooks.add(session, "batch.ended", told)
         return True

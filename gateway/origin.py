@@ -32,7 +32,7 @@ def client_address(call: Call) -> str:
     if not _from_trusted_proxy(call):
         return address
     try:
-        return str(ip_address(_last(call, b"x-forwarded-for")))
+        return str(ip_address(_last(call, b"x-forwarded-for").partition("%")[0]))
     except ValueError:
         return address
 

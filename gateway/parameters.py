@@ -19,7 +19,7 @@ class Parameters:
         specs: the resolved parameter objects of the operation.
         schemas: compiles them.
         closed: whether unknown and repeated query parameters are faults; those of the native dialect are
-            upstream's business.
+            upstream's business, those of pages and probes nobody's.
 
     Attributes:
         required: the query parameters that must be there.
@@ -60,7 +60,7 @@ class Parameters:
             BadRequest: one is missing or wrong or, where closed, unknown or repeated; the message names it.
         """
         values = dict(self._defaults)
-        if raw:
+        if raw and (self._closed or self._query):
             seen: set[str] = set()
             for name, text in _pairs(raw):
                 if name not in self._query:
@@ -68,6 +68,8 @@ class Parameters:
                         raise BadRequest(f"query parameter {_shown(name)}: unknown")
                     continue
                 spec = self._query[name][0]
+                if "\0" in text:  # no id or name has it, and PostgreSQL's texts cannot hold it
+                    raise BadRequest(f"query parameter {name}: must not contain NUL")
                 value = _value(spec, text)
                 if name in seen:
                     if spec["schema"].get("type") == "array" and spec.get("explode", True):

@@ -176,26 +176,17 @@ class Services:
 
     async def close(self) -> None:
         """Close what `start` opened, and write what is waiting."""
-        await self.scrape.close()
-        await self.async_messages.close()
-        await self.large_bodies.close()
-        await self.batch_costs.close()
-        await self.webhooks.close()
-        if self.reconciliation is not None:
-            await self.reconciliation.close()
-        for upstream in (self._upstream, self._admin_upstream):
-            if upstream is not None:
-                await upstream.close()
+        parts: tuple[Any, ...] = (
+            self.scrape, self.async_messages, self.large_bodies, self.batch_costs, self.webhooks,
+            self.reconciliation, self._upstream, self._admin_upstream, self.upkeep, self.idempotency,
+            self.keys, self.ledger, self.limiter, self.audit, self.store, self.tracing,
+        )  # fmt: skip
+        for part in filter(None, parts):
+            try:
+                await part.close()
+            except Exception:  # one that cannot write any more must not keep the others open
+                logger.exception("%s cannot be closed", type(part).__name__)
         self._upstream = self._admin_upstream = None
-        await self.upkeep.close()
-        await self.idempotency.close()
-        await self.keys.close()
-        await self.ledger.close()
-        await self.limiter.close()
-        await self.audit.close()
-        await self.store.close()
-        if self.tracing is not None:
-            await self.tracing.close()
         self.request_log.flush()
 
     async def checks(self) -> dict[str, bool]:

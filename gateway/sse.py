@@ -282,7 +282,8 @@ class EnvelopeStream:
                 return [b'%b,"message":%b}' % (data.rstrip()[:-1].rstrip(), message)]
             case {"type": "error"}:
                 error = payload.get("error")
-                self.error_type = error.get("type") if isinstance(error, dict) else None
+                kind = error.get("type") if isinstance(error, dict) else None
+                self.error_type = kind if isinstance(kind, str) else "api_error"
                 self.finished = True
                 return [_dumps({**payload, "request_id": self.request_id})]
             case _:

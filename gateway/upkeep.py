@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select, text
@@ -89,13 +90,19 @@ class Upkeep:
     async def round(self) -> None:
         """Delete what is too old, then measure."""
         now, settings = self._now(), self._settings
-        deleted = {name: await expire() for name, expire in self._expiring.items()}
-        deleted["calls"] = await self._ledger.prune(now - settings.ledger_retention_days * DAY)
-        deleted["audit"] = await self._audit.prune(now - settings.audit_retention_days * DAY)
-        snapshots = settings.data_dir / "snapshots"
-        deleted["snapshots"] = await asyncio.to_thread(
-            _prune_snapshots, snapshots, now - settings.snapshot_retention_days * DAY
-        )
+        snapshots, oldest = settings.data_dir / "snapshots", now - settings.snapshot_retention_days * DAY
+        steps: Mapping[str, Expire] = {
+            **self._expiring,
+            "calls": partial(self._ledger.prune, now - settings.ledger_retention_days * DAY),
+            "audit": partial(self._audit.prune, now - settings.audit_retention_days * DAY),
+            "snapshots": partial(asyncio.to_thread, _prune_snapshots, snapshots, oldest),
+        }
+        deleted: dict[str, int] = {}
+        for name, delete in steps.items():
+            try:
+                deleted[name] = await delete()
+            except Exception:  # the others are not kept for ever because of one
+                log.exception("Old %s cannot be deleted; it is tried again in an hour", name)
         if any(deleted.values()):
             log.info("Old records are deleted", extra=deleted)
         self.rows = await self._store.read(_count)

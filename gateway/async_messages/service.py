@@ -118,7 +118,7 @@ class AsyncMessages:
             key_id=key.id,
             instance_id=self._services.ledger.instance_id,
             status="queued",
-            model=model,
+            model=model.replace("\0", ""),  # which PostgreSQL's texts cannot hold
             headers=[pair for pair in headers if pair[0] in KEPT_HEADERS],
             request_content=stored.id,
             created_at=stored.created_at,
@@ -238,13 +238,18 @@ class AsyncMessages:
         except GatewayError as refusal:
             await self._refuse(message_id, refusal)
             return
+        try:  # before it is taken for a run: what cannot be read now is read again later
+            body = await self._content.read(message.request_content)
+        except ContentGone:
+            await self._refuse(message_id, NotFound("what was asked is not kept any more"))
+            return
         call = call_for(self._services, message, key, admission)
         self._services.calls.add(call)
         self._calls[message_id] = call
         try:
             if self._services.draining or not await self._table.start(message_id):
                 return
-            ending = await self._ending(call, message)
+            ending = await run(call, body)
         finally:  # from here on nobody ends it: what is paid for is kept
             self._calls.pop(message_id, None)
             self._services.calls.discard(call)
@@ -256,13 +261,6 @@ class AsyncMessages:
             "upstream_request_id": call.upstream_request_id,
         }
         await self._close(message, ending, values)
-
-    async def _ending(self, call: Call, message: AsyncMessage) -> Ending:
-        try:
-            body = await self._content.read(message.request_content)
-        except ContentGone:
-            return failure(NotFound("what was asked is not kept any more"))
-        return await run(call, body)
 
     async def _refuse(self, message_id: str, refusal: GatewayError) -> None:
         """End a message that must not run."""

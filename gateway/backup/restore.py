@@ -104,7 +104,12 @@ def _restore_prices(source: Path, target: Path) -> bool:
             return target.read_bytes() == source.read_bytes()
         target.parent.mkdir(parents=True, exist_ok=True)
         with create_private(target) as file:
-            file.write(source.read_bytes())
+            try:
+                file.write(source.read_bytes())
+                file.flush()
+            except OSError:  # no room: half of it would be a fault at the next start
+                target.unlink()
+                raise
     except OSError:  # mounted read-only, as a container's /config is
         return False
     return True

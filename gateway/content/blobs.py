@@ -107,7 +107,7 @@ class Files:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    if entry.stat().st_mtime < moment:
+                    if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime < moment:
                         old.append(entry.name)
         return old
 

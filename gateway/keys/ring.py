@@ -342,6 +342,8 @@ def _next_revision(connection: Connection) -> int:
 
 def _insert(session: Session, row: dict[str, Any]) -> Any:
     connection = session.connection
+    if session.retried and (made := connection.execute(select(table).where(table.c.id == row["id"])).first()):
+        return made
     revision = _next_revision(connection)
     _refuse_taken(connection, row["name"], row["id"])
     statement = table.insert().values({**row, "revision": revision}).returning(table)
@@ -365,10 +367,12 @@ def _update_fields(session: Session, key_id: str, fields: dict[str, Any], now: i
 
 
 def _rotate(session: Session, key_id: str, digest: bytes, until: int | None, now: int) -> Any:
-    old = session.connection.execute(select(table.c.digest).where(table.c.id == key_id)).scalar_one()
+    row = session.connection.execute(select(table).where(table.c.id == key_id)).one()
+    if row.digest == digest:  # a former attempt was committed
+        return row
     changes = {
         "digest": digest,
-        "previous_digest": None if until is None else old,
+        "previous_digest": None if until is None else row.digest,
         "previous_until": until,
         "updated_at": now,
     }

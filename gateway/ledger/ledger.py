@@ -122,7 +122,7 @@ class Ledger:
         """
         now = self._now()
         day, priced_on = self.calendar.day(now), self._utc.as_date(now)
-        model = model[:LONGEST_MODEL]
+        model = model[:LONGEST_MODEL].replace("\0", "")  # which PostgreSQL's texts cannot hold
         prompt = answer = 0
         if model:
             prompt, answer = self._prices.quote(model, priced_on, input_tokens, max_tokens, fast=fast)

@@ -128,6 +128,17 @@ def test_what_costs_nothing_is_not_refused(relay: Relay, used_up: Client) -> Non
     assert used_up.call("GET", "/api/v1/usage").status == 200
 
 
+@pytest.mark.parametrize("dialect", ["/v1/messages", "/api/v1/messages/create"])
+@pytest.mark.parametrize("most", [10**15, 10**18, 10**23])
+def test_more_tokens_than_any_model_has_are_upstreams_to_refuse(
+    relay: Relay, dialect: str, most: int
+) -> None:
+    _, app = new_key(relay.gateway, f"most {dialect} {most}", usd_per_day=100)
+    relay.upstream.reply = lambda _: message(1)
+
+    assert app.call("POST", dialect, {**QUESTION, "max_tokens": most}).status == 200
+
+
 def test_a_raised_budget_lets_calls_through_again(relay: Relay) -> None:
     relay.upstream.reply = lambda _: message(CENT_OF_ANSWER)
     key_id, app = new_key(relay.gateway, "raised", usd_per_day=0.01)

@@ -69,6 +69,8 @@ def test_batches(relay: Relay) -> None:
     [
         ("/api/v1/messages/create", large(messages=[FAULTY]), "/messages/0/content/24000"),
         ("/api/v1/messages/create", large(model=5), "/model"),
+        ("/api/v1/messages/create", large(model="m" * 5000), "/model"),
+        ("/api/v1/messages/async", large(model="m" * 5000), "/model"),
         ("/v1/messages", large(max_tokens="many"), "/max_tokens: must be an integer"),
         ("/v1/messages", BLOCKS, "the body must be a JSON object"),
     ],

@@ -1,13 +1,14 @@
 """Fixtures of the unit tests: databases, with every test on a fresh one."""
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from gateway.store import Store
+from gateway.store.writer import Operation, Session
 from tests import servers
 
 _NUMBERS = itertools.count()
@@ -38,3 +39,20 @@ async def store(database_url: str) -> AsyncIterator[Store]:
     opened = Store(database_url)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def lose_acknowledgement(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets the next commit be made and look as if it had failed: the answer to COMMIT did not come."""
+
+    def lose() -> None:
+        together = store.writer._together
+
+        def lost(session: Session, group: list[Operation], *, here: bool) -> list[object]:
+            monkeypatch.setattr(store.writer, "_together", together)
+            together(session, group, here=here)
+            raise ConnectionError("the answer to COMMIT is lost")
+
+        monkeypatch.setattr(store.writer, "_together", lost)
+
+    return lose

@@ -133,6 +133,17 @@ async def test_the_remains_of_a_process_that_died_are_swept_once_they_are_old(co
     assert await content.read(kept.id) == b"kept"
 
 
+async def test_what_a_nas_puts_into_the_folder_is_left_alone(content, folder, clock):
+    kept = await content.put("key_a", "answer", LARGE, lifetime=3 * DAY)
+    thumbnails = folder / ".@__thumb"
+    thumbnails.mkdir(parents=True)
+    os.utime(thumbnails, (1, 1))
+    clock.now += STALE + 60
+    assert await content.expire() == 0
+    assert thumbnails.is_dir()
+    assert await content.read(kept.id) == LARGE
+
+
 async def test_deletion_while_it_is_read_is_said(content):
     stored = await content.put("key_a", "answer", LARGE, lifetime=DAY)
     pieces = content.pieces(stored.id)

@@ -1,7 +1,7 @@
 """What is kept of batches that have ended, who is told, and until when."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -101,6 +101,27 @@ async def test_results_are_kept_once_byte_for_byte(parts: Parts) -> None:
     assert await parts.results() == RESULTS
     assert parts.asked == [PATH, f"{PATH}/results"]
     assert await parts.content.sizes() == {KIND: len(RESULTS)}
+
+
+async def test_results_stay_although_the_commit_seemed_to_fail(
+    parts: Parts, lose_acknowledgement: Callable[[], None]
+) -> None:
+    stored = await parts.content.put(APP.id, KIND, RESULTS, lifetime=DAY)
+    lose_acknowledgement()
+    await parts.ended.enter(APP.id, BATCH, json.dumps(ENDED).encode(), stored.id)
+
+    assert await parts.results() == RESULTS
+    assert len(await parts.told()) == 1
+
+
+async def test_results_of_the_slower_of_two_replicas_go(parts: Parts) -> None:
+    first, second = [await parts.content.put(APP.id, KIND, RESULTS, lifetime=DAY) for _ in range(2)]
+    for stored in (first, second):
+        await parts.ended.enter(APP.id, BATCH, json.dumps(ENDED).encode(), stored.id)
+
+    assert await parts.results() == RESULTS
+    with pytest.raises(ContentGone):
+        await parts.content.read(second.id)
 
 
 async def test_the_webhook_is_told_once_and_nothing_of_the_content(parts: Parts) -> None:

@@ -218,6 +218,15 @@ async def test_after_a_rotation_the_old_secret_lives_for_the_overlap(ring, clock
         await ring.rotate(key.id, overlap=-1)
 
 
+async def test_a_key_that_was_made_is_told_although_the_commit_seemed_to_fail(ring, lose_acknowledgement):
+    lose_acknowledgement()
+    key, secret = await ring.create({"name": "a"})
+    assert ring.authenticate(secret).id == key.id
+    lose_acknowledgement()
+    _, new = await ring.rotate(key.id, overlap=60)
+    assert ring.authenticate(secret) is ring.authenticate(new)
+
+
 async def test_no_such_key(ring):
     for call in (ring.update("key_x", {}), ring.rotate("key_x"), ring.revoke("key_x")):
         with pytest.raises(NotFound):

@@ -96,6 +96,12 @@ async def test_a_name_as_long_as_a_book_is_cut(ledger, store):
     assert row.model == "m" * 128
 
 
+async def test_a_name_that_no_database_takes_is_booked(ledger, store):
+    ledger.settle(await begin(ledger, model="cla\0ude"), Usage.none("cla\0ude"), outcome="failed")
+    (row,) = await rows(store)
+    assert row.model == "claude"
+
+
 async def test_a_refused_call_costs_nothing(ledger, store):
     ledger.settle(await begin(ledger), Usage.none(MODEL), outcome="failed", http_status=400)
     (row,) = await rows(store)

@@ -122,6 +122,7 @@ async def test_no_host_header() -> None:
         ("", PROXY),
         ("unknown", PROXY),
         ("198.51.100.7, <script>", PROXY),
+        ("fe80::1%<script>", "fe80::1"),
         ("x" * 10_000, PROXY),
     ],
 )

@@ -56,6 +56,7 @@ def test_defaults_are_filled_in() -> None:
         (SINCE + b"&limit=0", "query parameter limit: "),
         (SINCE + b"&limit=5&limit=null", "query parameter limit: "),
         (SINCE + b"&deep=1", "query parameter deep: "),
+        (SINCE + b"&ids%5B%5D=a%00b", "query parameter ids[]: must not contain NUL"),
         (SINCE + b"&group_by=key,colour", "query parameter group_by: "),
         (SINCE + b"&ids%5B%5D=%FF", "the query is not valid UTF-8"),
     ],
@@ -74,3 +75,7 @@ def test_only_a_closed_query_refuses_what_is_unknown_or_repeated() -> None:
         with pytest.raises(BadRequest, match=message):
             ours.query(SINCE + query)
     assert upstreams.query(SINCE + b"&colour=red&limit=5&limit=6")["limit"] == 6
+
+
+def test_an_open_query_of_which_nothing_is_read_may_be_anything() -> None:
+    assert Parameters((), Schemas({}), closed=False).query(b"x=%FF") == {}

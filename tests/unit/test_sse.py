@@ -136,6 +136,15 @@ def test_an_error_gains_the_request_id_and_ends_the_stream() -> None:
     assert stream.error_type == "overloaded_error"
 
 
+@pytest.mark.parametrize("error", [{}, {"message": "of no type"}, {"type": 5}, None])
+def test_an_error_without_a_type_is_no_whole_message(error: object) -> None:
+    stream = EnvelopeStream("req_1")
+
+    stream.feed(event({"type": "error", "error": error}))
+
+    assert (stream.finished, stream.error_type) == (True, "api_error")
+
+
 def test_error_frame_of_our_own() -> None:
     stream = EnvelopeStream("req_1")
     stream.feed(event(PING))

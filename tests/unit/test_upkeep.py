@@ -100,6 +100,20 @@ async def test_old_snapshots_go_but_for_the_latest(parts: Parts, tmp_path: Path)
     assert [path.name for path in folder.iterdir()] == ["gateway-0001-30.db"]
 
 
+async def test_one_failure_keeps_nothing_else(parts: Parts, tmp_path: Path) -> None:
+    async def fail() -> int:
+        raise OSError("is a directory")
+
+    await parts.call()
+    parts.clock.now += 31 * DAY
+    settings = Settings(upstream="sandbox", data_dir=tmp_path, ledger_retention_days=30)
+    upkeep = Upkeep(settings, parts.store, parts.ledger, parts.audit, {"contents": fail}, parts.clock)
+
+    await upkeep.round()
+
+    assert upkeep.rows["calls"] == 0
+
+
 async def test_a_round_that_fails_is_not_the_last(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "INTERVAL", 0.01)
     rounds, enough = [], asyncio.Event()
