@@ -9,12 +9,14 @@ import os
 import sys
 from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from gateway import __version__, cli_audit, cli_backup, cli_batch, cli_config, cli_keys, cli_usage
+from gateway.cli_commands import settings_of
 from gateway.cli_output import print_json
 from gateway.faults import OperatorFault, of_file
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,7 +94,7 @@ def _parser() -> ArgumentParser:
         "Settings come from the environment and from .env; docs/settings.md lists them all.",
     )
     parser.add_argument(
-        "--env-file", default=".env", metavar="FILE", help="read settings from FILE (default: %(default)s)"
+        "--env-file", type=Path, metavar="FILE", help="read settings from FILE (default: .env)"
     )
     parser.set_defaults(run=serve)
     commands = _Commands(parser)
@@ -132,7 +134,7 @@ def _parser() -> ArgumentParser:
 
 def serve(options: Namespace) -> int:
     """Run the server until it is told to stop."""
-    settings = _settings(options)
+    settings = settings_of(options, calls_anthropic=True)
     from gateway import lean  # noqa: F401 - before all that it keeps small
 
     if settings.workers > 1:
@@ -155,7 +157,7 @@ def sandbox(options: Namespace) -> int:
 
 def healthcheck(options: Namespace) -> int:
     """Tell by the exit code whether the server with these settings is healthy."""
-    settings = _settings(options)
+    settings = settings_of(options)
     from gateway import healthcheck
 
     healthy = healthcheck.healthy(settings.port, tls=settings.tls_cert_file is not None)
@@ -168,7 +170,7 @@ def healthcheck(options: Namespace) -> int:
 
 def admin_key(options: Namespace) -> int:
     """Make a new admin key in place of the one in `DATA_DIR`; say where it stands, not what it is."""
-    settings = _settings(options)
+    settings = settings_of(options)
     if settings.gateway_admin_key is not None:
         print("The admin key is set by GATEWAY_ADMIN_KEY: change it there.", file=sys.stderr)
         return 1
@@ -202,10 +204,6 @@ def version(options: Namespace) -> int:
     else:
         print(__version__)
     return 0
-
-
-def _settings(options: Namespace) -> Settings:
-    return load(env_file=options.env_file)
 
 
 def _add_json(command: ArgumentParser) -> None:

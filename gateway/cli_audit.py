@@ -6,18 +6,18 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from typing import Any
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import open_existing
 from gateway.cli_output import print_json, table
-from gateway.settings import load
 
 LISTED = 100
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add `audit` and its own commands to those of the program.
 
     Args:
-        commands: what `add_subparsers` of the program's parser returned.
+        commands: where the program's commands are listed.
     """
     parser = commands.add_parser("audit", help="show and verify the audit trail")
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -32,7 +32,7 @@ def add_to(commands: Any) -> None:
     )
 
 
-def _command(commands: Any, name: str, text: str, run: Callable[[Namespace], int]) -> ArgumentParser:
+def _command(commands: Commands, name: str, text: str, run: Callable[[Namespace], int]) -> ArgumentParser:
     command: ArgumentParser = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run)
@@ -75,7 +75,7 @@ def show(options: Namespace) -> int:
 
 def _read(options: Namespace, function: Callable[..., Any], *args: Any) -> Any:
     """What a function reads from the database."""
-    store = open_existing(load(env_file=options.env_file))
+    store = open_existing(settings_of(options))
     try:
         return store.read_now(function, *args)
     finally:

@@ -10,15 +10,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import check_exists, is_sqlite
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json, size, table
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 PIPE = "-"
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add the three commands to those of the program.
 
     Args:
@@ -56,7 +57,7 @@ def _finish(command: ArgumentParser, run: Any) -> None:
 
 def backup(options: Namespace) -> int:
     """Make an archive."""
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     from gateway.backup import Places, create
 
     places = Places.of(settings)
@@ -86,7 +87,7 @@ def backup(options: Namespace) -> int:
 
 def restore(options: Namespace) -> int:
     """Put an archive back."""
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     from gateway.backup import Places
     from gateway.backup import restore as put_back
 
@@ -119,7 +120,7 @@ def verify(options: Namespace) -> int:
     """Check the live database or an archive."""
     from gateway.backup import Manifest, check_archive, check_database
 
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     manifest: Manifest | None = None
     if options.source is None:
         findings = check_database(_live_url(settings), _content_size(settings))

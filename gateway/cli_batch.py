@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json, size
 from gateway.faults import OperatorFault
 from gateway.healthcheck import unverified
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 SECONDS = 60.0
 """How long each step of a call may take."""
@@ -26,7 +27,7 @@ class BatchError(OperatorFault):
     """The gateway does not answer, or refuses."""
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add `batch` and its own commands to those of the program.
 
     Args:
@@ -54,7 +55,7 @@ def add_to(commands: Any) -> None:
 
 def wait(options: Namespace) -> int:
     """Look at the batch until it has ended; fetch the results."""
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     gateway = _Gateway(
         options.url or _own_url(settings), _key(settings, options.key_file), local=not options.url
     )

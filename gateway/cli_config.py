@@ -3,16 +3,17 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_output import print_json
-from gateway.settings import ANTHROPIC_URL, Settings, SettingsError, load
+from gateway.settings import ANTHROPIC_URL, Settings, SettingsError
 
 if TYPE_CHECKING:
     from gateway.upstream_check import Verdict
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add `check-config` to the commands of the program.
 
     Args:
@@ -33,7 +34,7 @@ def add_to(commands: Any) -> None:
 def run(options: Namespace) -> int:
     """Print the effective settings with the secrets masked, or all faults; name prices to be looked at."""
     try:
-        settings = load(env_file=options.env_file)
+        settings = settings_of(options, calls_anthropic=True)
         unchecked = _unchecked_prices(settings)
     except SettingsError as error:
         if not options.json:

@@ -9,9 +9,10 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import missing, open_existing
 from gateway.cli_output import print_json, table
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from gateway.keys import Key, KeyRing
@@ -25,11 +26,11 @@ Result = Shown | list[Shown]
 Action = Callable[[Namespace, "KeyRing"], Awaitable[Result]]
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add `keys` and its own commands to those of the program.
 
     Args:
-        commands: what `add_subparsers` of the program's parser returned.
+        commands: where the program's commands are listed.
     """
     parser = commands.add_parser("keys", help="make, list, change, rotate and revoke the apps' keys")
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -59,7 +60,9 @@ def add_to(commands: Any) -> None:
     _add_key(_command(own, "revoke", "make a key useless for good", revoke, changes=True))
 
 
-def _command(commands: Any, name: str, text: str, action: Action, *, changes: bool = False) -> ArgumentParser:
+def _command(
+    commands: Commands, name: str, text: str, action: Action, *, changes: bool = False
+) -> ArgumentParser:
     command: ArgumentParser = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run, action=action, changes=changes)
@@ -106,7 +109,7 @@ def _number(kind: type[int] | type[float]) -> Callable[[str], int | float | None
 
 def run(options: Namespace) -> int:
     """Carry out one of the commands and print what it gives."""
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     from gateway.errors import GatewayError
 
     new = missing(settings) if options.action is create else None

@@ -6,18 +6,19 @@ from datetime import date
 from typing import Any
 
 from gateway import cli_usage_export
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import open_existing
 from gateway.cli_output import print_json, table
-from gateway.settings import Settings, load
+from gateway.settings import Settings
 
 COLUMNS = ("key", "model", "day")
 
 
-def add_to(commands: Any) -> None:
+def add_to(commands: Commands) -> None:
     """Add `usage` to the commands of the program.
 
     Args:
-        commands: what `add_subparsers` of the program's parser returned.
+        commands: where the program's commands are listed.
     """
     parser: ArgumentParser = commands.add_parser("usage", help="tokens and cost by key, model and day")
     parser.add_argument("--from", dest="first", type=_day, metavar="DAY", help="such as 2026-11-01")
@@ -38,7 +39,7 @@ def add_to(commands: Any) -> None:
 
 def run(options: Namespace) -> int:
     """Print the report."""
-    report = asyncio.run(_report(load(env_file=options.env_file), options))
+    report = asyncio.run(_report(settings_of(options), options))
     if options.json:
         print_json(report)
     else:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import open_existing
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json
-from gateway.settings import load
 
 PIPE = "-"
 
@@ -21,11 +21,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula. A model's name is the caller's text."""
 
 
-def add_to(commands: Any, day: Callable[[str], Any]) -> None:
+def add_to(commands: Commands, day: Callable[[str], Any]) -> None:
     """Add `export` to the commands of `usage`.
 
     Args:
-        commands: what `add_subparsers` of its parser returned.
+        commands: where its commands are listed.
         day: reads a day.
     """
     command: ArgumentParser = commands.add_parser(
@@ -41,7 +41,7 @@ def add_to(commands: Any, day: Callable[[str], Any]) -> None:
 
 def run(options: Namespace) -> int:
     """Write the export."""
-    settings = load(env_file=options.env_file)
+    settings = settings_of(options)
     from gateway.ledger.export import count_calls, export_calls
     from gateway.opening import open_keys
 

@@ -376,13 +376,6 @@ class Settings(BaseSettings):
     # A rule between two fields stands on the later one, which sees the earlier ones that are valid. A model
     # validator would run only when all are, and the operator would meet the faults in two rounds.
 
-    @field_validator("anthropic_api_key")
-    @classmethod
-    def _upstream_needs_a_key(cls, key: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        if key is None and info.data.get("upstream") == "anthropic":
-            raise ValueError("is required, unless UPSTREAM=sandbox")
-        return key
-
     @field_validator("tls_key_file")
     @classmethod
     def _tls_needs_both(cls, key: Path | None, info: ValidationInfo) -> Path | None:
@@ -419,13 +412,19 @@ SECRETS = frozenset(
 )
 VARIABLES = NAMES | {f"{name}_FILE" for name in SECRETS}
 
+_KEY = "ANTHROPIC_API_KEY"
 
-def load(environ: Mapping[str, str] | None = None, env_file: str | Path = ".env") -> Settings:
+
+def load(
+    environ: Mapping[str, str] | None = None, env_file: str | Path = ".env", *, calls_anthropic: bool = True
+) -> Settings:
     """Read the settings from the environment and an env file; the environment wins.
 
     Args:
         environ: variables; the process's own when left out.
         env_file: a file of `NAME=value` lines, taken literally; it need not exist.
+        calls_anthropic: whether Anthropic's key must be there, unless the sandbox is the upstream. Where it
+            is not needed it is not even read: who may run a report need not be allowed to see it.
 
     Raises:
         SettingsError: with one line for each fault, all of them.
@@ -433,9 +432,13 @@ def load(environ: Mapping[str, str] | None = None, env_file: str | Path = ".env"
     environ = os.environ if environ is None else environ
     lines, faults = _read_env_file(Path(env_file))
     variables = {**lines, **{name: value for name, value in environ.items() if value}}
+    if not calls_anthropic:
+        variables = {name: value for name, value in variables.items() if not name.startswith(_KEY)}
     secrets, unreadable = _read_secret_files(variables)
     faults |= unreadable
     values = {name: variables[name] for name in NAMES & variables.keys()} | secrets
+    if calls_anthropic and _KEY not in values and values.get("UPSTREAM", "anthropic") == "anthropic":
+        faults.setdefault(_KEY, "is required, unless UPSTREAM=sandbox")
     try:
         settings = Settings(**{name.lower(): value for name, value in values.items()})  # type: ignore[arg-type]
     except ValidationError as error:

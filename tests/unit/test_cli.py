@@ -121,13 +121,59 @@ def test_faults_go_to_stderr_all_of_them(env_file: Path, capsys: pytest.CaptureF
         "WORKERS: must be greater than or equal to 1, not 0",
     ]
 
-    for command in ([], ["serve"], ["check-config"], ["admin-key"]):
+    for command in ([], ["serve"], ["check-config"]):
         assert cli.main(["--env-file", str(env_file), *command]) == 1
         out, err = capsys.readouterr()
         assert (out, err.splitlines()) == ("", expected)
 
     assert cli.main(["--env-file", str(env_file), "check-config", "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == {"faults": expected}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["keys", "create", "kitchen"],
+        ["keys", "list"],
+        ["usage"],
+        ["usage", "export", "-"],
+        ["audit", "list"],
+        ["backup", "data/backups/monday.tar"],
+        ["verify"],
+        ["verify", "data/backups/monday.tar"],
+        ["restore", "--force", "data/backups/monday.tar"],
+        ["admin-key"],
+    ],
+    ids=" ".join,
+)
+def test_what_never_calls_anthropic_needs_no_key_of_it(
+    command: list[str], env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    env_file.write_text("")
+    assert cli.main(["--env-file", str(env_file), "keys", "create", "cellar"]) == 0
+    assert cli.main(["--env-file", str(env_file), "backup", "data/backups/monday.tar"]) == 0
+    if command[0] == "backup":
+        command = [*command, "--force"]
+
+    assert cli.main(["--env-file", str(env_file), *command]) == 0
+
+
+def test_an_env_file_that_is_named_must_exist(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("UPSTREAM", "sandbox")
+
+    for name, fault in (("typo.env", "no such file"), (".", "is a folder, no file of settings")):
+        for command in (["check-config"], ["keys", "list"], ["serve"]):
+            assert cli.main(["--env-file", name, *command]) == 1
+            assert capsys.readouterr() == ("", f"{name}: {fault}\n")
+
+    assert cli.main(["check-config"]) == 0
+    env_file.rename(".env")
+    assert cli.main(["check-config"]) == 0
+    assert "PORT=9000" in capsys.readouterr().out
 
 
 def test_an_admin_key_that_is_set_is_not_replaced(env_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

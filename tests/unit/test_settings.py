@@ -123,6 +123,17 @@ def test_defaults() -> None:
     assert settings.shutdown_grace_seconds == 630
 
 
+def test_who_does_not_call_anthropic_needs_no_key(tmp_path: Path) -> None:
+    assert load({}, "none.env", calls_anthropic=False).anthropic_api_key is None
+
+    secret = {"ANTHROPIC_API_KEY_FILE": str(tmp_path / "of another user")}
+    assert load(secret, "none.env", calls_anthropic=False).anthropic_api_key is None
+
+    with pytest.raises(SettingsError) as caught:
+        load({"PORT": "x"}, "none.env", calls_anthropic=False)
+    assert caught.value.faults == ("PORT: must be a valid integer, not x",)
+
+
 def test_values_are_parsed() -> None:
     settings = load(
         {
