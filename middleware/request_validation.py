@@ -45,7 +45,9 @@ class _RequestValidation:
         self.owned = operation.dialect == "envelope" or operation.tag == "system"
         self.enforce = self.owned or services.settings.native_validation == "enforce"
         schemas = services.schemas[operation.dialect]
-        self.parameters = Parameters(operation.parameters, schemas, closed=self.owned)
+        # Pages and probes take any query: Swagger UI keeps its state there, monitors pass caches with one.
+        closed = self.owned and operation.tag != "system"
+        self.parameters = Parameters(operation.parameters, schemas, closed=closed)
         # Each may answer with a JSON error; clients made by openapi-generator then ask for nothing else.
         self.answers = (*operation.response_types, JSON) if operation.response_types else ()
         self.body = BodyReader(operation)

@@ -86,6 +86,27 @@ def test_open_to_all_and_to_head(sandboxed: Gateway, path: str) -> None:
     assert probe.header("content-length") == got.header("content-length") == str(len(got.body))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/console/app.js",
+        "/docs",
+        "/docs/style.css",
+        "/health",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/v1/openapi.json",
+    ],
+)
+def test_pages_and_probes_take_any_query(sandboxed: Gateway, path: str) -> None:
+    """Swagger UI keeps its state there, and a monitor's cache-buster must not make a gateway unhealthy."""
+    for query in ("urls.primaryName=Native%20dialect%20(%2Fv1)", "v=1&v=2", "x=%FF"):
+        assert sandboxed.call("GET", f"{path}?{query}").status == 200, query
+
+
 def test_head_probes_of_agent_tools(sandboxed: Gateway) -> None:
     for path, statuses in (("/v1/models", {200, 405}), ("/api/hello", {404}), ("/", {200})):
         got = sandboxed.call("HEAD", path)

@@ -44,6 +44,19 @@ def test_both_specs_are_shown(sandboxed: Gateway, documentation: Watched, dialec
     assert_nothing_amiss(sandboxed, documentation)
 
 
+def test_the_chosen_dialect_outlives_a_reload(sandboxed: Gateway, documentation: Watched) -> None:
+    page = documentation.page
+    page.get_by_role("combobox").first.select_option("Native dialect (/v1)")
+    expect(page.locator(".info .title")).to_contain_text("native dialect")
+
+    answer = page.reload()
+
+    assert answer is not None
+    assert (answer.status, "Native" in page.url) == (200, True)
+    expect(page.locator(".info .title")).to_contain_text("native dialect")
+    assert_nothing_amiss(sandboxed, documentation)
+
+
 TRIED = {
     "Envelope dialect (/api/v1)": ("create_message", "/api/v1/messages/create", "success"),
     "Native dialect (/v1)": ("messages_create", "/v1/messages", "content"),
