@@ -160,7 +160,7 @@ def healthcheck(options: Namespace) -> int:
     settings = settings_of(options)
     from gateway import healthcheck
 
-    healthy = healthcheck.healthy(settings.port, tls=settings.tls_cert_file is not None)
+    healthy = healthcheck.healthy(settings.host, settings.port, tls=settings.tls_cert_file is not None)
     if options.json:
         print_json({"healthy": healthy})
     elif not healthy:

@@ -14,7 +14,7 @@ from gateway.cli_commands import Commands, settings_of
 from gateway.cli_files import complete_or_absent
 from gateway.cli_output import Progress, print_json, size
 from gateway.faults import OperatorFault
-from gateway.healthcheck import unverified
+from gateway.healthcheck import reachable, unverified
 from gateway.settings import Settings
 
 SECONDS = 60.0
@@ -168,7 +168,7 @@ def _message(response: http.client.HTTPResponse) -> str:
 
 
 def _own_url(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104 - all addresses
+    host = reachable(settings.host)
     host = f"[{host}]" if ":" in host else host
     return f"{'https' if settings.tls_cert_file else 'http'}://{host}:{settings.port}"
 

@@ -1,7 +1,7 @@
 """Ask the server on this machine how it is: the health check of a container.
 
 A container runs it all the time: `python -m gateway.healthcheck` imports the standard library alone and takes
-the two settings that matter from the environment.
+the three settings that matter from the environment.
 """
 
 import http.client
@@ -12,15 +12,25 @@ import sys
 TIMEOUT_SECONDS = 4.0
 
 
-def healthy(port: int, *, tls: bool, host: str = "127.0.0.1", timeout: float = TIMEOUT_SECONDS) -> bool:
+ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up, not bound
+"""Where a server is reached that listens on all addresses: on `::` it takes no IPv4."""
+
+
+def reachable(host: str) -> str:
+    """Return the address at which this machine reaches a server whose HOST is `host`."""
+    return ALL_ADDRESSES.get(host, host)
+
+
+def healthy(host: str, port: int, *, tls: bool, timeout: float = TIMEOUT_SECONDS) -> bool:
     """Tell whether `/health` answers 200.
 
     Args:
-        port: where the server listens.
+        host: the server's HOST.
+        port: its PORT.
         tls: whether it speaks HTTPS. Its certificate is not verified: it names the machine, not the loopback.
-        host: address on this machine.
         timeout: seconds for each step of the connection.
     """
+    host = reachable(host)
     connection = (
         http.client.HTTPSConnection(host, port, timeout=timeout, context=unverified())
         if tls
@@ -44,5 +54,5 @@ def unverified() -> ssl.SSLContext:
 
 
 if __name__ == "__main__":
-    port = int(os.environ.get("PORT") or 8000)
-    sys.exit(0 if healthy(port, tls=bool(os.environ.get("TLS_CERT_FILE"))) else 1)
+    host, port = os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or 8000)
+    sys.exit(0 if healthy(host, port, tls=bool(os.environ.get("TLS_CERT_FILE"))) else 1)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def server(status: int) -> Iterator[int]:
+def server(status: int, host: str = "127.0.0.1") -> Iterator[int]:
     """Answer every GET with a status; yields the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -30,7 +30,7 @@ def server(status: int) -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+    with http.server.ThreadingHTTPServer((host, 0), Handler) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         try:
@@ -40,16 +40,20 @@ def server(status: int) -> Iterator[int]:
             thread.join()
 
 
-@pytest.mark.parametrize(("status", "exit_code"), [(200, 0), (503, 1), (404, 1)])
-def test_the_module_as_a_container_runs_it(status: int, exit_code: int) -> None:
-    with server(status) as port:
+@pytest.mark.parametrize(
+    ("status", "host", "exit_code"),
+    [(200, "", 0), (200, "0.0.0.0", 0), (200, "127.0.0.2", 0), (503, "", 1), (404, "", 1)],
+)
+def test_the_module_as_a_container_runs_it(status: int, host: str, exit_code: int) -> None:
+    with server(status, host or "127.0.0.1") as port:
         code = (
             "import atexit, runpy, sys; atexit.register(lambda: print('pydantic' in sys.modules));"
             "runpy.run_module('gateway.healthcheck', run_name='__main__')"
         )
         shown = subprocess.run(
             [sys.executable, "-c", code],
-            check=False, cwd=ROOT, env={"PORT": str(port)}, capture_output=True, text=True, timeout=30,
+            check=False, cwd=ROOT, env={"HOST": host, "PORT": str(port)}, capture_output=True, text=True,
+            timeout=30,
         )  # fmt: skip
 
     assert (shown.returncode, shown.stdout, shown.stderr) == (exit_code, "False\n", "")
@@ -57,9 +61,22 @@ def test_the_module_as_a_container_runs_it(status: int, exit_code: int) -> None:
 
 def test_nobody_there() -> None:
     with server(200) as port:
-        assert healthcheck.healthy(port, tls=False)
-        assert not healthcheck.healthy(port, tls=True)
-    assert not healthcheck.healthy(port, tls=False)
+        assert healthcheck.healthy("127.0.0.1", port, tls=False)
+        assert not healthcheck.healthy("127.0.0.1", port, tls=True)
+    assert not healthcheck.healthy("127.0.0.1", port, tls=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_where_a_server_is_reached(host: str, reached: str) -> None:
+    assert healthcheck.reachable(host) == reached
 
 
 def test_the_command_reads_the_settings(
@@ -72,6 +89,13 @@ def test_the_command_reads_the_settings(
             assert cli.main(["--env-file", os.devnull, "healthcheck"]) == exit_code
 
     assert capsys.readouterr().err == "The gateway is not healthy, or not there.\n"
+
+
+def test_the_command_asks_where_the_server_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOST", "127.0.0.2")
+    with server(200, "127.0.0.2") as port:
+        monkeypatch.setenv("PORT", str(port))
+        assert cli.main(["--env-file", os.devnull, "healthcheck"]) == 0
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
