@@ -12,11 +12,9 @@ from typing import Any, BinaryIO
 
 from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import check_exists, is_sqlite
-from gateway.cli_files import complete_or_absent
+from gateway.cli_files import PIPE, complete_or_absent
 from gateway.cli_output import Progress, print_json, size, table
 from gateway.settings import Settings
-
-PIPE = "-"
 
 
 def add_to(commands: Commands) -> None:

@@ -5,13 +5,13 @@ import json
 import ssl
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from gateway.cli_commands import Commands, settings_of
-from gateway.cli_files import complete_or_absent
+from gateway.cli_files import PIPE, output
 from gateway.cli_output import Progress, print_json, size
 from gateway.faults import OperatorFault
 from gateway.healthcheck import reachable, unverified
@@ -27,6 +27,10 @@ class BatchError(OperatorFault):
     """The gateway does not answer, or refuses."""
 
 
+class _BrokenOffError(Exception):
+    """An answer has ended before its end."""
+
+
 def add_to(commands: Commands) -> None:
     """Add `batch` and its own commands to those of the program.
 
@@ -40,7 +44,7 @@ def add_to(commands: Commands) -> None:
     )
     command.add_argument("batch", metavar="BATCH_ID")
     command.add_argument(
-        "--output", type=Path, metavar="FILE", help="then write its results there, a line each"
+        "--output", metavar="FILE", help="then write its results there, a line each; - for stdout"
     )
     command.add_argument(
         "--every", type=_seconds, default=30.0, metavar="SECONDS", help="look so often (default: 30)"
@@ -70,8 +74,10 @@ def wait(options: Namespace) -> int:
     if options.output is not None:
         with Progress("Results") as progress:
             written = gateway.download(f"{path}/results", options.output, progress)
+        if options.output == PIPE:
+            return 0
     if options.json:
-        results = {} if written is None else {"results": {"path": str(options.output), "bytes": written}}
+        results = {} if written is None else {"results": {"path": options.output, "bytes": written}}
         print_json({**batch, **results})
         return 0
     counts = ", ".join(
@@ -112,8 +118,8 @@ class _Gateway:
             connection.close()
         return data
 
-    def download(self, path: str, target: Path, progress: Progress) -> int:
-        """Write an answer to a file as it comes.
+    def download(self, path: str, target: str, progress: Progress) -> int:
+        """Write an answer to a file, or to stdout for `-`, as it comes.
 
         Returns:
             How many bytes.
@@ -124,12 +130,13 @@ class _Gateway:
         connection, response = self._send(path, {"accept": "application/x-jsonl"})
         written = 0
         try:
-            with complete_or_absent(target) as file:
-                while piece := response.read(PIECE):
+            with output(target) as file:
+                for piece in _pieces(response):
                     written += file.write(piece)
                     progress.add_bytes(len(piece))
-        except http.client.HTTPException as fault:
-            raise BatchError("the results broke off; nothing was written") from fault
+        except _BrokenOffError as fault:
+            kept = "" if target == PIPE else "; nothing was written"
+            raise BatchError(f"the results broke off{kept}") from fault
         finally:
             connection.close()
         return written
@@ -158,6 +165,21 @@ class _Gateway:
             return http.client.HTTPConnection(host, port, timeout=SECONDS)
         context = unverified() if self._local else ssl.create_default_context()
         return http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+
+
+def _pieces(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The body as it comes.
+
+    Raises:
+        _BrokenOffError: before its end. What fails as a piece is written is another matter.
+    """
+    try:
+        while piece := response.read(PIECE):
+            yield piece
+    except (http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError) as fault:
+        raise _BrokenOffError from fault
+    if response.length:  # read in pieces, a body that is too short is no fault to http.client
+        raise _BrokenOffError
 
 
 def _message(response: http.client.HTTPResponse) -> str:

@@ -1,11 +1,33 @@
 """Files that commands write."""
 
 import contextlib
+import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+PIPE = "-"
+"""What stands for stdout, and for stdin, in a file's place."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def output(target: str) -> Iterator[BinaryIO]:
+    """stdout for `-`, else a file that is complete or absent.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if target != PIPE:
+        with complete_or_absent(Path(target)) as file:
+            yield file
+        return
+    yield sys.stdout.buffer
+    sys.stdout.buffer.flush()
 
 
 @contextlib.contextmanager
@@ -15,7 +37,7 @@ def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
     Its owner alone may read it. What was interrupted leaves nothing behind.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or its disk is full.
     """
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
@@ -29,5 +51,9 @@ def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(target)
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:  # a write does not name its file
+            error.filename = str(target.parent)
+        raise
     finally:
         draft.unlink(missing_ok=True)

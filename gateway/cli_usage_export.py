@@ -12,10 +12,8 @@ from typing import Any, TextIO
 
 from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import open_existing
-from gateway.cli_files import complete_or_absent
+from gateway.cli_files import PIPE, complete_or_absent
 from gateway.cli_output import Progress, print_json
-
-PIPE = "-"
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula. A model's name is the caller's text."""
