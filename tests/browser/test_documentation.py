@@ -57,6 +57,27 @@ def test_the_chosen_dialect_outlives_a_reload(sandboxed: Gateway, documentation:
     assert_nothing_amiss(sandboxed, documentation)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_each_operation_says_which_scope_it_needs(documentation: Watched, dialect: str) -> None:
+    page, (title, operation) = documentation.page, DIALECTS[dialect]
+
+    page.get_by_role("combobox").first.select_option(dialect)
+    expect(page.locator(".info .title")).to_contain_text(title)
+    page.locator("#operations-tag-messages").click()
+    page.locator(f"#operations-{operation} .opblock-summary-control").click()
+
+    expect(page.locator(f"#operations-{operation}")).to_contain_text("Scope of the key: messages")
+
+
+def test_the_console_is_a_click_away(sandboxed: Gateway, documentation: Watched) -> None:
+    page = documentation.page
+
+    page.get_by_role("link", name="Console").click()
+
+    expect(page.get_by_label("Gateway key")).to_be_focused()
+    assert page.url == f"{sandboxed.url}/"
+
+
 TRIED = {
     "Envelope dialect (/api/v1)": ("create_message", "/api/v1/messages/create", "success"),
     "Native dialect (/v1)": ("messages_create", "/v1/messages", "content"),
@@ -121,5 +142,8 @@ def test_a_phone_needs_no_sideways_scrolling(sandboxed: Gateway, documentation: 
     page.locator("#operations-messages-stream_message .opblock-summary-control").click()
     expect(page.locator("#operations-messages-stream_message .responses-table").first).to_be_visible()
 
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    page.get_by_role("combobox").first.select_option("Native dialect (/v1)")
+    expect(page.locator("#operations-tag-organizations_spend_limit_increase_requests")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     assert_nothing_amiss(sandboxed, documentation)
