@@ -42,7 +42,7 @@ def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
-        error.filename = str(target.parent)  # not a name that nobody has chosen
+        error.filename = str(target.parent.absolute())  # not a name that nobody has chosen
         raise
     draft = Path(name)
     try:
@@ -53,7 +53,7 @@ def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
         draft.replace(target)
     except OSError as error:
         if error.errno in _FULL and error.filename is None:  # a write does not name its file
-            error.filename = str(target.parent)
+            error.filename = str(target.parent.absolute())
         raise
     finally:
         draft.unlink(missing_ok=True)

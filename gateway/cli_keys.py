@@ -118,7 +118,7 @@ def run(options: Namespace) -> int:
     except (GatewayError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    if new is not None:
+    if new is not None and sys.stderr.isatty():  # whoever scripts a first start means it
         print(f"There was no database; a new one was made: {new}", file=sys.stderr)
     if options.json:
         print_json({"keys": result} if isinstance(result, list) else result)

@@ -3,7 +3,7 @@
 import errno
 import os
 
-_RIGHTS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_RIGHTS = frozenset({errno.EACCES, errno.EPERM})
 
 
 class OperatorFault(Exception):
@@ -21,10 +21,15 @@ def of_file(error: OSError) -> str | None:
     told = f"{os.fsdecode(error.filename)}: {error.strerror}"
     if error.errno == errno.ENOSPC:
         return f"{told}. Make room on that disk"
+    if error.errno == errno.EROFS:
+        return (
+            f"{told}. Name a place that can be written, or - where a command writes to stdout;"
+            " what is mounted read-only must be mounted otherwise"
+        )
     if error.errno not in _RIGHTS:
         return told
     ours = f"{os.geteuid()}:{os.getegid()}"
     return (
         f"{told} for uid {os.geteuid()}, gid {os.getegid()}. Give its folder to that user (chown -R {ours}),"
-        " or run as its owner; what is mounted read-only must be mounted otherwise"
+        " or run as its owner"
     )

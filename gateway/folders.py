@@ -1,5 +1,6 @@
 """Look at start whether the folders that must be written can be: a container's most frequent fault."""
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -27,6 +28,8 @@ def _fault(name: str, folder: Path) -> str | None:
         files = (path for path in folder.iterdir() if path.is_file())  # `lost+found` is no fault
         locked = next((path for path in files if not os.access(path, os.W_OK)), None)
     except OSError as error:
+        if error.errno == errno.EROFS:
+            return f"{name}: {folder.resolve()} is read-only. Mount it otherwise, or name another folder"
         return f"{name}: {folder.resolve()} cannot be written by {_us()}: {error.strerror}. {_fix(folder)}"
     if locked is not None:  # what an earlier start as another user has left
         return (

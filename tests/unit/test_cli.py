@@ -1,7 +1,9 @@
 """The command line: what it prints, where, and with which exit code."""
 
 import argparse
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -199,6 +201,20 @@ def test_a_lost_admin_key_is_replaced_and_not_shown(
         assert keys[-1] not in out
 
     assert keys[0] != keys[1]
+
+
+def test_a_read_only_folder_is_not_given_to_another_user(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    env_file.write_text(f"UPSTREAM=sandbox\nDATA_DIR={tmp_path}\n")
+
+    assert cli.main(["--env-file", str(env_file)]) == 1
+    expected = f"DATA_DIR: {tmp_path} is read-only. Mount it otherwise, or name another folder\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_the_sandbox_takes_its_own_arguments(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,8 +176,13 @@ def test_a_database_that_cannot_be_opened(run: Run, tmp_path: Path) -> None:
         assert err.count("\n") == 1
 
 
-def test_create_tells_of_a_database_that_it_has_made(run: Run, tmp_path: Path) -> None:
+def test_create_tells_a_terminal_of_a_database_that_it_has_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(tmp_path / "data")
+    assert run("create", "kitchen")[::2] == (0, "")
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
 
     code, out, err = run("create", "kitchen", "--json")
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import csv
+import errno
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -141,6 +143,21 @@ def test_a_spreadsheet_calculates_nothing(run: Run, tmp_path: Path) -> None:
         connection.commit()
 
     assert ",'=HYPERLINK(1)," in run("export", "-")[1]
+
+
+def test_in_a_read_only_container_another_place_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run()  # makes the admin key
+
+    def refuse(**_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a name that nobody has chosen")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+
+    code, out, err = run("export", "november.csv")
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{Path.cwd()}: Read-only file system. Name a place that can be written, or - ")
+    assert "chown" not in err
 
 
 def test_an_export_that_fails_leaves_nothing(run: Run, tmp_path: Path) -> None:
