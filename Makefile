@@ -13,11 +13,13 @@ install: $(INSTALLED) ## make .venv with everything in it, and nothing elsewhere
 
 # What serving needs; the rest takes longer to fetch.
 $(RUNNABLE): requirements.txt
+	@echo "Making .venv; this takes a minute or so, once" >&2
 	@sh tools/venv.sh
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 
 $(INSTALLED): $(RUNNABLE) requirements-dev.txt
+	@echo "Adding to .venv what tests and checks need; this takes a minute or more, once" >&2
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 

@@ -2,7 +2,12 @@
 
 import sys
 
-from gateway.cli import main
+try:
+    from gateway.cli import main
+except ImportError as missing:
+    if (missing.name or "").startswith("gateway"):  # ours: a traceback says more
+        raise
+    sys.exit(f"{missing}. Run `make install` once, then `.venv/bin/python main.py …`")
 
 if __name__ == "__main__":
     sys.exit(main())
