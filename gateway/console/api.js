@@ -1,6 +1,7 @@
 // The gateway's envelope dialect, and the key that signs in. Addresses are relative, so that a path prefix does no harm.
 
 const STORED = "anthropic-gateway-key";
+const MODEL = "anthropic-gateway-model";
 
 /** An answer that is no success. `type` is the class that Anthropic's SDK would raise. */
 export class ApiError extends Error {
@@ -12,7 +13,8 @@ export class ApiError extends Error {
   }
 }
 
-/** The key of this tab. It lives in the tab's session storage and travels in a header, never in an address. */
+/** The key of this tab, and the model chosen with it. Both live in the tab's session storage; the key travels in a header,
+ * never in an address. */
 export const session = {
   get key() {
     return sessionStorage.getItem(STORED);
@@ -20,6 +22,13 @@ export const session = {
   set key(key) {
     if (key) sessionStorage.setItem(STORED, key);
     else sessionStorage.removeItem(STORED);
+  },
+  get model() {
+    return sessionStorage.getItem(MODEL);
+  },
+  set model(id) {
+    if (id) sessionStorage.setItem(MODEL, id);
+    else sessionStorage.removeItem(MODEL);
   },
 };
 

@@ -48,6 +48,7 @@ function askForKey(reason = "") {
 /** Forget the key and everything that it showed. */
 function leave(reason) {
   session.key = null;
+  session.model = null;
   if (reason) sessionStorage.setItem("anthropic-gateway-reason", reason);
   location.reload();
 }

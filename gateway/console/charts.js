@@ -3,7 +3,8 @@
 import { h, s } from "./dom.js";
 
 const HEIGHT = 220;
-const MARGIN = { top: 8, right: 4, bottom: 24, left: 52 };
+const MARGIN = { top: 8, right: 4, bottom: 24, left: 52 }; // on the left at least
+const GAP = 8;
 const LINES = 4;
 
 /** Colours of series; what comes after them shares the last one. */
@@ -27,7 +28,11 @@ export function stackedColumns(holder, { columns, series, write, summary, onpick
     const width = Math.max(holder.clientWidth, 200);
     svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     svg.setAttribute("width", String(width));
-    svg.replaceChildren(...scale(columns, width, write), ...bars(columns, series, width, pick), ...days(columns, width));
+    const marks = Array.from({ length: LINES + 1 }, (_, line) => write((top(columns) * line) / LINES));
+    const left = Math.max(MARGIN.left, widest(svg, marks) + GAP);
+    const plane = { left, width: width - left - MARGIN.right, step: (width - left - MARGIN.right) / columns.length };
+    const room = widest(svg, columns.map(({ label }) => label));
+    svg.replaceChildren(...scale(marks, plane), ...bars(columns, series, plane, pick), ...days(columns, plane, room));
   };
   svg.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
@@ -55,26 +60,30 @@ function ceiling(value) {
 
 const total = (column) => column.values.reduce((sum, value) => sum + value, 0);
 const top = (columns) => ceiling(Math.max(...columns.map(total)));
-const inner = (width) => width - MARGIN.left - MARGIN.right;
 const INNER_HEIGHT = HEIGHT - MARGIN.top - MARGIN.bottom;
 
-function scale(columns, width, write) {
-  const most = top(columns);
-  return Array.from({ length: LINES + 1 }, (_, line) => {
+/** The width of the widest text beside an axis. It is measured in the chart itself, whose next drawing removes it. */
+function widest(svg, texts) {
+  const drawn = texts.map((text) => s("text", { class: "tick" }, text));
+  svg.append(...drawn);
+  return Math.ceil(Math.max(...drawn.map((text) => text.getComputedTextLength())));
+}
+
+function scale(marks, { left, width }) {
+  return marks.map((mark, line) => {
     const y = Math.round(MARGIN.top + INNER_HEIGHT * (1 - line / LINES)) + 0.5;
     return s("g", { "aria-hidden": "true" },
-      s("line", { class: line ? "grid" : "axis", x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }),
-      s("text", { class: "tick", x: MARGIN.left - 8, y: y + 4, "text-anchor": "end" }, write((most * line) / LINES)),
+      s("line", { class: line ? "grid" : "axis", x1: left, x2: left + width, y1: y, y2: y }),
+      s("text", { class: "tick", x: left - GAP, y: y + 4, "text-anchor": "end" }, mark),
     );
   });
 }
 
-function bars(columns, series, width, pick) {
+function bars(columns, series, { left, step }, pick) {
   const most = top(columns);
-  const step = inner(width) / columns.length;
   const thick = Math.max(Math.min(step * 0.72, 44), 2);
   return columns.map((column, index) => {
-    const x = MARGIN.left + step * index + (step - thick) / 2;
+    const x = left + step * index + (step - thick) / 2;
     let base = MARGIN.top + INNER_HEIGHT;
     const parts = series.map((_, number) => {
       const height = (column.values[number] / most) * INNER_HEIGHT;
@@ -82,18 +91,17 @@ function bars(columns, series, width, pick) {
       base -= height;
       return s("rect", { class: `series-${Math.min(number, SERIES - 1)}`, x, y: base, width: thick, height: Math.max(height, 1) });
     });
-    const area = s("rect", { class: "area", x: MARGIN.left + step * index, y: MARGIN.top, width: step, height: INNER_HEIGHT });
+    const area = s("rect", { class: "area", x: left + step * index, y: MARGIN.top, width: step, height: INNER_HEIGHT });
     return s("g", { class: "column", onpointerenter: () => pick(index), onpointerdown: () => pick(index) }, area, ...parts);
   });
 }
 
-function days(columns, width) {
-  const step = inner(width) / columns.length;
-  const each = Math.ceil(56 / step); // room for one label
+function days(columns, { left, width, step }, room) {
+  const shift = Math.max((room - step) / 2, 0); // the last label stays within the chart
+  const each = Math.ceil((room + 2 * GAP + shift) / step);
   return columns.map((column, index) => {
     if ((columns.length - 1 - index) % each) return null;
-    const middle = MARGIN.left + step * (index + 0.5);
-    const x = Math.min(middle, width - MARGIN.right - 18);
+    const x = Math.min(left + step * (index + 0.5), left + width - room / 2);
     return s("text", { class: "tick", x, y: HEIGHT - 6, "text-anchor": "middle", "aria-hidden": "true" }, column.label);
   }).filter(Boolean);
 }

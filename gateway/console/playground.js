@@ -1,12 +1,15 @@
 // A conversation, streamed; what it cost; and the request as a program.
 
-import { explain, request, send } from "./api.js";
+import { explain, request, send, session } from "./api.js";
 import { $, copy, h } from "./dom.js";
 import { count, dollars, duration } from "./format.js";
 import { LANGUAGES } from "./snippets.js";
 import { events } from "./sse.js";
 
 const OTHER = "";
+const CHEAP = "haiku";
+/** Stands in a program for the model that is not named yet. */
+const UNNAMED = "MODEL_ID";
 const SAMPLES = ["Explain what an API gateway does", "Write a haiku about a small server", "What is new in HTTP/3?"];
 const COST_ATTEMPTS = 8;
 const COST_WAIT = 250;
@@ -31,7 +34,11 @@ export function start(key) {
   $("message").addEventListener("input", showCode);
   $("settings").addEventListener("input", showCode);
   $("settings").addEventListener("submit", (event) => event.preventDefault());
-  $("model").addEventListener("change", offerOther);
+  $("model").addEventListener("change", () => {
+    remember();
+    offerOther();
+  });
+  $("other-model").addEventListener("input", remember);
   $("stop").addEventListener("click", () => stopper?.abort());
   $("clear").addEventListener("click", forget);
   $("samples").append(...SAMPLES.map((text) => h("button", { type: "button", class: "small", onclick: () => take(text) }, text)));
@@ -61,8 +68,9 @@ async function offerModels(key) {
   let models = [];
   try {
     models = (await request("GET", "api/v1/models?limit=1000")).data;
-  } catch {
-    // The key may lack the scope: any id can be written by hand.
+  } catch (error) {
+    const refused = error.status === 403;
+    $("other-model-hint").textContent = refused ? "This key may not list models: write the id of one." : explain(error);
   }
   const patterns = key.models.map(matcher);
   const allowed = models.filter((model) => patterns.some((pattern) => pattern.test(model.id)));
@@ -70,7 +78,20 @@ async function offerModels(key) {
     ...allowed.map((model) => h("option", { value: model.id }, model.display_name ?? model.id)),
     h("option", { value: OTHER }, "Another model…"),
   );
+  $("model-field").hidden = !allowed.length;
+  const ids = allowed.map(({ id }) => id);
+  const chosen = session.model ?? ids.find((id) => id.includes(CHEAP)) ?? ids[0] ?? OTHER;
+  $("model").value = ids.includes(chosen) ? chosen : OTHER;
+  if ($("model").value === OTHER) $("other-model").value = chosen;
   offerOther();
+}
+
+function model() {
+  return $("model").value || $("other-model").value.trim();
+}
+
+function remember() {
+  session.model = model();
 }
 
 /** A key's pattern for models, where `*` stands for any characters. */
@@ -94,7 +115,7 @@ function take(text) {
 function draft() {
   const text = $("message").value.trim();
   const body = {
-    model: $("model").value || $("other-model").value.trim(),
+    model: model(),
     max_tokens: Number($("max-tokens").value) || 1024,
   };
   if ($("system").value.trim()) body.system = $("system").value.trim();
@@ -104,6 +125,7 @@ function draft() {
 
 function showCode() {
   const shown = draft();
+  shown.model ||= UNNAMED;
   if (shown.messages.at(-1)?.role !== "user") {
     shown.messages = sent?.messages ?? [{ role: "user", content: SAMPLES[0] }];
   }

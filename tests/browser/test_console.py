@@ -82,6 +82,26 @@ def test_a_view_has_an_address(busy: Gateway, page: Page) -> None:
     assert page.title() == "Usage \N{EN DASH} Anthropic Gateway"
 
 
+def test_the_first_model_is_a_cheap_one_and_a_choice_is_kept(busy: Gateway, page: Page) -> None:
+    model = page.get_by_label("Model", exact=True)
+    assert "haiku" in model.input_value()
+
+    model.select_option("claude-sonnet-4-20250514")
+    page.reload()
+    expect(model).to_have_value("claude-sonnet-4-20250514")
+
+    model.select_option("Another model…")
+    assert '"model": "MODEL_ID"' in page.locator("#code").inner_text()
+    page.get_by_label("Model id").fill("sandbox-slow-stream")
+    page.reload()
+    expect(page.get_by_label("Model id")).to_have_value("sandbox-slow-stream")
+    assert '"model": "sandbox-slow-stream"' in page.locator("#code").inner_text()
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Gateway key")).to_be_focused()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
 def test_a_message_is_streamed_and_priced(busy: Gateway, page: Page) -> None:
     page.get_by_label("Model", exact=True).select_option("claude-sonnet-4-20250514")
     page.get_by_label("System prompt").fill("Be brief.")

@@ -1,6 +1,7 @@
 """The console for everybody: by keyboard, on a phone, in the dark, with little sight, by ear."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -8,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Watched
-from tests.browser.console import VIEWS, ask, open_view, sign_in
+from tests.browser.console import VIEWS, ask, new_app, open_view, sign_in
 from tests.support.gateway import Gateway
 
 pytestmark = pytest.mark.browser
@@ -82,6 +83,36 @@ def test_no_width_needs_sideways_scrolling(busy: Gateway, watched: Watched, widt
     assert box is not None
     assert 0 <= box["x"] <= box["x"] + box["width"] <= width
     assert page.locator("#key-dialog").evaluate("it => it.scrollWidth <= it.clientWidth")
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_costs_far_below_a_cent_have_room(busy: Gateway, watched: Watched, width: int) -> None:
+    app, key = new_app(busy, f"frugal {width}")
+    said = {"model": "claude-haiku-4-5", "max_tokens": 10, "messages": [{"role": "user", "content": "Hello"}]}
+    assert app.call("POST", "/api/v1/messages/create", said).status == 200
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    page = sign_in(watched, busy, key)
+    expect(page.get_by_role("link", name="API docs")).to_be_visible()
+
+    open_view(page, "requests")
+    cost = page.locator("#calls td[data-label=Cost]")
+    expect(cost).to_contain_text("$0.0000")
+    assert cost.evaluate("it => it.scrollWidth <= it.clientWidth")
+
+    open_view(page, "usage")
+    assert page.locator("#totals dd").first.evaluate("it => it.scrollWidth <= it.clientWidth")
+    for days in (7, 30, 90):
+        page.locator(f"label[for=range-{days}]").click()
+        expect(page.locator("#chart .column")).to_have_count(days)
+        chart = page.locator("#chart svg").bounding_box()
+        boxes = [tick.bounding_box() for tick in page.locator("#chart .tick").all()]
+        assert chart is not None
+        ticks = [(box["x"], box["x"] + box["width"], box["y"]) for box in boxes if box]
+        assert min(left for left, _, _ in ticks) >= chart["x"]
+        assert max(right for _, right, _ in ticks) <= chart["x"] + chart["width"]
+        labels = sorted(tick for tick in ticks if tick[2] == ticks[-1][2])
+        assert len(labels) > 1
+        assert all(one[1] < other[0] for one, other in pairwise(labels))
 
 
 def test_everything_can_be_reached_by_keys_and_seen_when_it_is(page: Page) -> None:

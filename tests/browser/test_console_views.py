@@ -208,7 +208,9 @@ def test_a_refused_key_says_why(busy: Gateway, watched: Watched) -> None:
 def test_a_key_without_rights_sees_itself(busy: Gateway, watched: Watched) -> None:
     _, key = new_app(busy, "guest", scopes=["messages"], budget={"usd_per_day": 3})
     page = sign_in(watched, busy, key)
-    expect(page.get_by_label("Model id")).to_be_visible()  # it may not list models, only name one
+    expect(page.get_by_label("Model id")).to_be_visible()
+    expect(page.locator("#settings")).to_contain_text("This key may not list models: write the id of one.")
+    assert '"model": "MODEL_ID"' in page.locator("#code").inner_text()
     open_view(page, "keys")
 
     expect(page.get_by_role("heading", name="This key")).to_be_visible()
