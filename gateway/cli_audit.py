@@ -33,7 +33,7 @@ def add_to(commands: Commands) -> None:
 
 
 def _command(commands: Commands, name: str, text: str, run: Callable[[Namespace], int]) -> ArgumentParser:
-    command: ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run)
     return command

@@ -23,7 +23,7 @@ def add_to(commands: Commands) -> None:
     Args:
         commands: where the program's commands are listed.
     """
-    command: ArgumentParser = commands.add_parser(
+    command = commands.add_parser(
         "backup", help="write all that must last to one file, beside a running server"
     )
     command.add_argument(

@@ -4,7 +4,7 @@ import http.client
 import json
 import ssl
 import time
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def add_to(commands: Commands) -> None:
     Args:
         commands: where the program's commands are listed.
     """
-    parser: ArgumentParser = commands.add_parser("batch", help="wait for a batch, and fetch its results")
+    parser = commands.add_parser("batch", help="wait for a batch, and fetch its results")
     own = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     command = own.add_parser(
         "wait", help="wait until a batch has ended", description="Wait until a batch has ended."

@@ -1,7 +1,7 @@
 """The command line's `check-config`: what is in force, and whether Anthropic can be reached with it."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,7 @@ def add_to(commands: Commands) -> None:
     Args:
         commands: where the program's commands are listed.
     """
-    command: ArgumentParser = commands.add_parser(
-        "check-config", help="print the effective settings, or every fault in them"
-    )
+    command = commands.add_parser("check-config", help="print the effective settings, or every fault in them")
     command.add_argument("--json", action="store_true", help="print JSON")
     command.add_argument(
         "--upstream",

@@ -63,7 +63,7 @@ def add_to(commands: Commands) -> None:
 def _command(
     commands: Commands, name: str, text: str, action: Action, *, changes: bool = False
 ) -> ArgumentParser:
-    command: ArgumentParser = commands.add_parser(name, help=text, description=text)
+    command = commands.add_parser(name, help=text, description=text)
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run, action=action, changes=changes)
     return command

@@ -1,7 +1,7 @@
 """The command line's `usage`: the same as `/api/v1/usage` for an admin, on the database itself."""
 
 import asyncio
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 from datetime import date
 from typing import Any
 
@@ -20,7 +20,7 @@ def add_to(commands: Commands) -> None:
     Args:
         commands: where the program's commands are listed.
     """
-    parser: ArgumentParser = commands.add_parser("usage", help="tokens and cost by key, model and day")
+    parser = commands.add_parser("usage", help="tokens and cost by key, model and day")
     parser.add_argument("--from", dest="first", type=_day, metavar="DAY", help="such as 2026-11-01")
     parser.add_argument("--to", dest="last", type=_day, metavar="DAY", help="belongs to the report")
     parser.add_argument(

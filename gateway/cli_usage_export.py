@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,7 +26,7 @@ def add_to(commands: Commands, day: Callable[[str], Any]) -> None:
         commands: where its commands are listed.
         day: reads a day.
     """
-    command: ArgumentParser = commands.add_parser(
+    command = commands.add_parser(
         "export", help="write every call to a file", description="Write every call of the ledger to a file."
     )
     command.add_argument("target", metavar="FILE", help="the file, or - for stdout")
