@@ -113,7 +113,7 @@ class Store:
             return function(connection, *args)
 
     async def flush(self) -> None:
-        """Wait until all that has been posted so far is committed."""
+        """Wait until all that has been posted so far is committed, but for what the database has refused."""
         await self.write(_nothing)
 
     def _submit(self, batch: Batch, item: Any, *, brief: bool) -> "asyncio.Future[Any]":

@@ -34,10 +34,11 @@ LONGEST_QUEUE = 10_000
 """Operations that may wait; beyond it the database is plainly too slow and callers are told to come again."""
 
 LARGEST_GROUP = 256
-"""Operations that are waited for in one transaction; what was posted comes along."""
+"""Operations that are waited for in one transaction; what was posted comes along. It bounds also how much of
+what failed before is tried again at a time."""
 
 RETRY_AFTER = 1.0
-"""Seconds until posted writes are tried again after the database failed as a whole."""
+"""Seconds until posted writes are tried again after the database failed as a whole, and between reports."""
 
 LOOK = 0.1
 """Seconds between looks at whether the file is still there."""
@@ -122,6 +123,8 @@ class Writer:
         self._armed = False
         self._hurried = False
         self._closing = False
+        self._resting = False
+        self._reported = -RETRY_AFTER
         self._writing = threading.Lock()
         self._sessions: dict[bool, Session] = {}
         self._turns = 0
@@ -147,7 +150,7 @@ class Writer:
         Raises:
             ServiceUnavailable: too much is waiting, or the store is closed.
         """
-        if self._closing or len(self._awaited) >= LONGEST_QUEUE:
+        if self._closing or self.queued >= LONGEST_QUEUE:
             raise ServiceUnavailable("the database cannot keep up; try again", retry_after=1)
         self._awaited.append(Operation(batch, item, waiter, brief))
         loop = waiter.get_loop() if isinstance(waiter, asyncio.Future) else None
@@ -198,7 +201,7 @@ class Writer:
             self._calls.get()
             try:
                 with self._writing:
-                    results = self._write(self._take())
+                    results = self._write(self._take(posted=self._closing or not self._resting))
                 _deliver(results)
             except Exception:
                 log.exception("Writer failed")
@@ -206,19 +209,20 @@ class Writer:
             self._disconnect(here=False)
             self._disconnect(here=True)
 
-    def _take(self, *, posted: bool = True) -> list[Operation]:
+    def _take(self, *, posted: bool) -> list[Operation]:
         """Take all there is to write, with or without what is `posted`: what is waited for comes first.
 
         A posted write may concern the row of a waited-for one (a call that ends while its start is queued),
         never the other way round.
         """
-        along = len(self._posted) if posted else 0  # looked at first: what it concerns was submitted before
+        waiting = len(self._posted) if posted else 0  # looked at first: what it concerns was submitted before
+        along = min(waiting, LARGEST_GROUP) if waiting and self._posted[0].retried else waiting
         self._hurried = self._hurried and not posted
         awaited = len(self._awaited)
         group = [self._awaited.popleft() for _ in range(min(awaited, LARGEST_GROUP))]
-        if awaited > LARGEST_GROUP:
+        if awaited > LARGEST_GROUP or waiting > along:
             self._calls.put(None)
-        else:
+        if awaited <= LARGEST_GROUP:
             group += [self._posted.popleft() for _ in range(along)]
         return group
 
@@ -229,6 +233,7 @@ class Writer:
             Whether that is done; it is the thread's otherwise.
         """
         started = time.perf_counter()
+        posted = posted and not self._resting
         if not self._embedded or started < self._trusted_from or not self._writing.acquire(blocking=False):
             return False
         try:
@@ -328,7 +333,9 @@ class Writer:
     def _fail(self, group: list[Operation], failure: Exception) -> list[tuple[Operation, Any]]:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""
         kept = [operation for operation in group if operation.posted]
-        log.error("The database cannot be written: %s (%d writes kept)", failure, len(kept))
+        if (now := time.monotonic()) - self._reported >= RETRY_AFTER:
+            self._reported = now
+            log.error("The database cannot be written: %s (%d writes kept)", failure, self.queued + len(kept))
         for operation in kept:
             operation.retried = True
         self._posted.extendleft(reversed(kept))
@@ -339,12 +346,17 @@ class Writer:
         if self._closing:
             self.failures += len(self._posted)
             self._posted.clear()
-        elif kept:
-            timer = threading.Timer(RETRY_AFTER, self._calls.put, (None,))
+        elif kept:  # none is while they rest: there is one timer at most
+            self._resting = True
+            timer = threading.Timer(RETRY_AFTER, self._rested)
             timer.daemon = True
             timer.start()
         unavailable = ServiceUnavailable("the database cannot be written")
         return [(operation, unavailable) for operation in told]
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._calls.put(None)
 
     def _begin(self, *, here: bool) -> Session:
         """Begin a transaction; `here` in the event loop, which does not wait for anybody."""

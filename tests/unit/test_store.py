@@ -226,6 +226,44 @@ async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):
     assert store.writer.queued == 0
 
 
+async def test_what_the_database_does_not_take_is_tried_again_once_in_a_while(store, monkeypatch, caplog):
+    """However many are refused meanwhile: no try of theirs takes what is kept along, or starts another."""
+    monkeypatch.setattr("gateway.store.writer.RETRY_AFTER", 0.2)
+    monkeypatch.setattr("gateway.store.writer.LARGEST_GROUP", 40)
+    broken, tries = True, 0
+    begin, take = store.writer._begin, store.writer._take
+
+    def begin_unless_full(*, here):
+        if broken:
+            raise OSError("no space left on device")
+        return begin(here=here)
+
+    def take_and_count(*, posted):
+        nonlocal tries
+        group = take(posted=posted)
+        tries += any(operation.item == "kept 0" for operation in group)
+        return group
+
+    def batch(session, items):
+        return [insert(session, item) for item in items]
+
+    monkeypatch.setattr(store.writer, "_begin", begin_unless_full)
+    monkeypatch.setattr(store.writer, "_take", take_and_count)
+    for number in range(100):
+        store.post(batch, f"kept {number}")
+    started = asyncio.get_running_loop().time()
+    for number in range(50):
+        with pytest.raises(ServiceUnavailable, match="cannot be written"):
+            await store.batch(batch, f"refused {number}")
+        await asyncio.sleep(0.01)
+    passed = asyncio.get_running_loop().time() - started
+    assert 1 <= tries <= passed / 0.2 + 2
+    assert sum(isinstance(thread, threading.Timer) for thread in threading.enumerate()) <= 1
+    assert len([one for one in caplog.records if one.levelname == "ERROR"]) <= passed / 0.2 + 2
+    broken = False
+    await eventually(store, sorted(f"kept {number}" for number in range(100)))
+
+
 def test_a_newer_schema_is_refused_with_a_clear_message(database_url):
     store = Store(database_url)
     store.write_now(
