@@ -79,7 +79,11 @@ class Walls:
         walled = [resource for resource in resources if not is_anthropics(resource)]
         known = await self.owners(walled)
         for resource in walled:
-            owner = known.get(resource) or await self.owner(resource)
+            owner = known.get(resource)
+            if owner is None:
+                owner = await self.owner(resource)
+            elif owner != key.id:  # the answer takes as long as for what does not exist
+                await asyncio.sleep(sum(LATE.get(resource.kind, ())))
             if owner != key.id:
                 refusal = ThreadNotFound if resource.kind == "messages" else NotFound
                 shown = resource.id if _ID.fullmatch(resource.id) else "what is named here"

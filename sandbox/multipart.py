@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from sandbox.errors import ApiError, invalid
@@ -52,7 +52,7 @@ async def read_form(request: Request, storage: Storage) -> Form:
         async for chunk in request.chunks(FORM_LIMIT):
             parser.write(chunk)
         reader.check_ended()
-    except MultipartParseError as error:
+    except FormParserError as error:
         reader.form.discard()
         raise invalid(f"The form is malformed: {error}") from None
     except BaseException:

@@ -314,7 +314,10 @@ class AsyncMessages:
             try:
                 if looks % TAKE_OVER_EVERY == 0 and not self._services.draining:
                     for message in await self._table.take_over():
-                        self._lines.join(message.key_id, message.id)
+                        if message.finished:  # it never runs again
+                            await self._content.delete(message.request_content)
+                        else:
+                            self._lines.join(message.key_id, message.id)
                 if self._calls:
                     for message_id in await self._table.canceled_of(self._calls):
                         if message_id in self._calls:

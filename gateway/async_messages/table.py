@@ -5,6 +5,7 @@ that of two processes one makes it.
 import json
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -91,7 +92,7 @@ class Table:
         return await self._store.read(_canceled, list(running))
 
     async def take_over(self) -> list[AsyncMessage]:
-        """Close what processes that died were running; take on, and return, what they had not begun."""
+        """Close what processes that died were running; take on what they had not begun. Returns both."""
         return await self._store.write(_take_over, self._instance_id, self._milliseconds())
 
     async def expire(self) -> int:
@@ -202,7 +203,8 @@ def _take_over(session: Session, instance_id: int, now: int) -> list[AsyncMessag
         if message.status == "running":
             cost, estimated = _known_cost(connection, message)
             values = {"status": "interrupted", "ended_at": now, "cost": cost, "estimated": estimated}
-            _change(session, unchanged, values)
+            if _change(session, unchanged, values):
+                taken.append(replace(message, status="interrupted"))
         elif _change(session, unchanged, {"instance_id": instance_id}):
             taken.append(message)
     return taken

@@ -159,7 +159,11 @@ class Limiter:
             demand = Demand(f"requests/{key.id}", key.limits.requests_per_minute, 1)
             await self._count(admission, [("requests", demand)])
         if key.limits.concurrency is not None:
-            await self._enter(admission, key.limits.concurrency)
+            try:
+                await self._enter(admission, key.limits.concurrency)
+            except BaseException:  # refused, or its caller left the line: it counts for nothing
+                self._give_back(admission.counted)
+                raise
 
     async def take_tokens(self, admission: Admission, input_tokens: int) -> None:
         """Count the prompt of a call that was let in, or refuse it; the request then counts for nothing.
@@ -175,12 +179,11 @@ class Limiter:
         demands = self._token_demands(admission.key, input_tokens)
         if not demands:
             return
-        before = len(admission.counted)
+        before = admission.counted[:]
         try:
             await self._count(admission, demands)
         except RateLimited:
-            for _, demand, _ in admission.counted[:before]:
-                self._add(demand.name, -demand.amount)
+            self._give_back(before)
             raise
         admission.estimate = sum(demand.amount for kind, demand in demands if kind == "input-tokens")
 
@@ -268,6 +271,10 @@ class Limiter:
             ) from None
         finally:
             admission.waited = time.monotonic() - arrived
+
+    def _give_back(self, counted: list[tuple[Kind, Demand, Window]]) -> None:
+        for _, demand, _ in counted:
+            self._add(demand.name, -demand.amount)
 
     def _add(self, name: str, amount: int) -> None:
         if not amount:

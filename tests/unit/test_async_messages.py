@@ -127,7 +127,12 @@ async def test_of_a_dead_process_one_takes_what_waits_and_nobody_what_ran(store,
 
     taken = await asyncio.gather(one.take_over(), two.take_over())
 
-    assert sorted(len(messages) for messages in taken) == [0, 1]
+    told = [(message.id, message.status) for messages in taken for message in messages]
+    assert sorted(told) == [
+        ("amsg_never went up", "interrupted"),
+        ("amsg_ran", "interrupted"),
+        ("amsg_waits", "queued"),
+    ]
     ran, never = [await one.find(f"amsg_{name}") for name in ("ran", "never went up")]
     assert (ran.status, ran.cost, ran.estimated) == ("interrupted", 12, True)
     assert (never.status, never.cost, never.estimated) == ("interrupted", 0, False)

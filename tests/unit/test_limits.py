@@ -221,6 +221,22 @@ async def test_calls_at_a_time_wait_in_order(limiter):
     assert (limiter.running(app.id), limiter.queued) == (0, 0)
 
 
+async def test_who_finds_no_place_counts_for_nothing(limiter, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_QUEUE", 1)
+    app = key(requests=3, concurrency=1)
+    first = await admit(limiter, app)
+    leaving = asyncio.create_task(admit(limiter, app))
+    await asyncio.sleep(0)
+    for _ in range(5):
+        with pytest.raises(RateLimited, match="at a time"):
+            await admit(limiter, app)
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    limiter.release(first)
+    assert (await admit(limiter, app)).quotas[0].remaining == 1
+
+
 async def test_the_queue_is_bounded_and_the_wait_has_an_end(limiter, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_QUEUE", 1)
     monkeypatch.setattr(module, "LONGEST_WAIT", 0.05)

@@ -48,6 +48,23 @@ async def test_every_cross_access_is_not_found(walls):
         await walls.check(ONE, [Owned("files", "msgbatch_one_1")])
 
 
+@pytest.mark.parametrize("kind", ["files", "containers", "messages", "batches"])
+async def test_the_time_does_not_tell_what_is_anothers(walls, kind, monkeypatch):
+    await walls.record(TWO, [Owned(kind, "of_two")])
+    waits = {}
+    for name in ("of_two", "of_nobody"):
+        waited = waits[name] = []
+
+        async def wait(seconds, waited=waited):
+            waited.append(seconds)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "sleep", wait)
+            with pytest.raises(NotFound):
+                await walls.check(ONE, [Owned(kind, name)])
+    assert sum(waits["of_two"]) == sum(waits["of_nobody"]) == sum(module.LATE.get(kind, ()))
+
+
 @pytest.mark.parametrize("odd", ["", "\x00", "a b", "\n", "é", "x" * 300, "\ud800"])
 async def test_what_cannot_be_an_id_is_not_found(walls, odd):
     await walls.record(ONE, [Owned("files", odd), Owned("files", "file_1")])

@@ -75,6 +75,7 @@ TEXT = b'Content-Disposition: form-data; name="file"\r\n\r\n'
         ("multipart/form-data", b"", "boundary"),
         ("multipart/form-data; boundary=b", b"", "cut short"),
         ("multipart/form-data; boundary=b", b"garbage", "malformed"),
+        (f"multipart/form-data; boundary={'b' * 300}", b"garbage", "malformed"),
         ("multipart/form-data; boundary=b", BOUNDARY + FILE + b"x", "cut short"),
         ("multipart/form-data; boundary=b", b"--b--\r\n", "file: Field required"),
         ("multipart/form-data; boundary=b", BOUNDARY + TEXT + b"x\r\n--b--\r\n", "file part"),
