@@ -54,7 +54,10 @@ async def test_what_cannot_be_read_now_is_run_later(
 async def test_one_part_that_cannot_be_closed_keeps_no_other_open(
     services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    close = services.ledger.close
+
     async def fail() -> None:
+        await close()
         raise OSError("the database is gone")
 
     monkeypatch.setattr(services.ledger, "close", fail)
