@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -23,6 +24,7 @@ from gateway.idempotency import IdempotencyKeys
 from gateway.keys import ADMIN_SCOPE, WrongKeys
 from gateway.large_bodies import LargeBodies
 from gateway.ledger import Ledger, Tally
+from gateway.ledger.instances import in_use
 from gateway.logs import RequestLog
 from gateway.metrics import OTHER, Metrics
 from gateway.metrics.scrape import Scrape
@@ -104,8 +106,14 @@ class Services:
         self.keys = open_keys(settings, self.store)
         self.wrong_keys = WrongKeys()
         self.walls = Walls(self.store)
-        self.ledger = Ledger(self.store, self.prices, settings.budget_timezone)
         self.limiter = open_limiter(settings)
+        database = Path(self.store.engine.url.database or "")
+        if self.limiter.shared is None and self.store.embedded and in_use(database):
+            logger.warning(
+                "Another gateway runs on this database: without Redis each counts limits for itself",
+                extra={"path": str(database)},
+            )
+        self.ledger = Ledger(self.store, self.prices, settings.budget_timezone)
         self.accounting = Accounting(self.ledger, self.limiter)
         self.audit = Audit(self.store, settings.log_dir)
         self.sandbox = upstream_url is not None

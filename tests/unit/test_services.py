@@ -51,6 +51,16 @@ async def test_what_cannot_be_read_now_is_run_later(
     assert not faults
 
 
+async def test_two_that_count_limits_apart_are_told_of(
+    services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        second = Services(services.settings, services.upstream_url)
+    assert [record.getMessage()[:31] for record in caplog.records] == ["Another gateway runs on this da"]
+    await second.ledger.close()
+    await second.store.close()
+
+
 async def test_one_part_that_cannot_be_closed_keeps_no_other_open(
     services: Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
