@@ -3,10 +3,8 @@
 from gateway.call import Call
 from gateway.ledger import Entry, Ledger, Outcome
 from gateway.limits import Limiter
+from gateway.splice import DEFAULT_MAX_TOKENS
 from gateway.usage import Usage, estimate_input_tokens
-
-DEFAULT_MAX_TOKENS = 1024
-"""What the envelope asks for where a caller names no `max_tokens`."""
 
 LARGEST_MAX_TOKENS = 1_000_000_000
 """More than any model takes: what is larger is upstream's to refuse, and its price must fit a column."""

@@ -65,8 +65,6 @@ def create_app(services: Services) -> ASGIApp:
     Raises:
         gateway.catalog.CatalogError: an operation of a spec has neither a handler nor `forward: true`.
     """
-    for operation in services.catalog:
-        load_handler(operation)
     app = App(services)
     resolver = _Resolver(services)
     for dialect in DIALECTS:  # the empty base path of the envelope would swallow /v1: it comes last

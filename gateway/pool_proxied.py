@@ -9,10 +9,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.errors import Headers
-from gateway.pool import CONNECT_SECONDS, Answer, connection_error
-
-LARGE_BODY = 1 << 20
-"""Bodies above this size are written piece by piece, so that other requests get their turn."""
+from gateway.pool import CONNECT_SECONDS, LARGE_BODY, Answer, connection_error
 
 _FAILURES = (TimeoutError, aiohttp.ClientError, OSError, ValueError, RuntimeError)
 """aiohttp 3.14 says RuntimeError of a connection that it closed itself, on an answer that is not HTTP."""

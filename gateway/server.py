@@ -19,7 +19,7 @@ from gateway.folders import check_writable
 from gateway.logs import configure
 from gateway.metrics.workers import Worker
 from gateway.opening import embedded_upstream
-from gateway.protocol import Http, look_at, patient
+from gateway.protocol import look_at, patient
 from gateway.services import LAST_WORDS_SECONDS, Services
 from gateway.settings import Settings
 
@@ -42,9 +42,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.services = services
         self._draining: asyncio.Task[None] | None = None
-        patience = services.settings.caller_timeout
-        config.http = patient(patience, services.refused_unread)
-        self._look_every = max(1, min(10, int(patience)))
+        self._look_every = max(1, min(10, int(services.settings.caller_timeout)))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Called by uvicorn for SIGTERM and SIGINT; a second signal ends the wait."""
@@ -164,7 +162,7 @@ def _config(settings: Settings, services: Services) -> uvicorn.Config:
         ssl_certfile=settings.tls_cert_file,
         ssl_keyfile=settings.tls_key_file,
         interface="asgi3",
-        http=Http,
+        http=patient(settings.caller_timeout, services.refused_unread),
         ws="none",
         lifespan="on",
         log_config=None,

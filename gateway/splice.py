@@ -10,17 +10,14 @@ from json.decoder import scanstring  # type: ignore[attr-defined]
 from typing import Any
 
 DEFAULT_MAX_TOKENS = 1024
+"""What the envelope asks for where a caller names no `max_tokens`."""
+
 _SPACE = " \t\n\r"
 _decode = json.JSONDecoder().raw_decode
 
 
 Edit = tuple[int, int, bytes]
 """Start and end of some bytes, and what stands there instead."""
-
-
-def message_body(raw: bytes, payload: dict[str, Any], *, stream: bool | None, count: bool = False) -> bytes:
-    """A message request in Anthropic's own shape; arguments as those of `message_edits`."""
-    return apply(raw, message_edits(raw, payload, stream=stream, count=count))
 
 
 def message_edits(
@@ -52,11 +49,6 @@ def message_edits(
         text = _text(raw)
         edits += _edits(text, _skip(text, 0), replaced)
     return edits
-
-
-def batch_body(raw: bytes, payload: dict[str, Any]) -> bytes:
-    """A batch request in Anthropic's own shape."""
-    return apply(raw, batch_edits(raw, payload))
 
 
 def batch_edits(raw: bytes, payload: dict[str, Any]) -> list[Edit]:

@@ -104,10 +104,8 @@ class Writer:
 
     Attributes:
         commits: transactions committed.
-        operations: operations committed.
         failures: operations that failed.
         commit_seconds: time spent in all transactions.
-        last_commit_seconds: time spent in the last one.
     """
 
     def __init__(self, engine: Engine, file: DatabaseFile | None = None) -> None:
@@ -130,10 +128,8 @@ class Writer:
         self._turns = 0
         self._trusted_from = 0.0
         self.commits = 0
-        self.operations = 0
         self.failures = 0
         self.commit_seconds = 0.0
-        self.last_commit_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
 
@@ -254,7 +250,7 @@ class Writer:
                 log.debug("A group of writes is left to the thread: %r", fault)
                 self._put_back(group)
                 return False
-            seconds = self._count(group, started)
+            seconds = self._count(started)
             if seconds > SLOW:
                 self._trusted_from = started + seconds + SLOW_FOR
         finally:
@@ -268,12 +264,11 @@ class Writer:
             operation.retried = True
             (self._posted if operation.posted else self._awaited).appendleft(operation)
 
-    def _count(self, group: list[Operation], started: float) -> float:
+    def _count(self, started: float) -> float:
         """Count a commit; returns how long it took."""
-        self.last_commit_seconds = seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         self.commit_seconds += seconds
         self.commits += 1
-        self.operations += len(group)
         return seconds
 
     def _write(self, group: list[Operation]) -> list[tuple[Operation, Any]]:
@@ -289,7 +284,7 @@ class Writer:
                 results = self._apart(group)
             except Exception as failure:  # the database failed as a whole: everybody is told
                 return self._fail(group, failure)
-        self._count(group, started)
+        self._count(started)
         return list(zip(group, results, strict=True))
 
     def _together(self, session: Session, group: list[Operation], *, here: bool) -> list[Any]:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.splice import batch_body, message_body
+from gateway.splice import apply, batch_edits, message_edits
 
 
 def spliced(raw: bytes, **options: Any) -> bytes:
-    return message_body(raw, json.loads(raw), **{"stream": None, **options})
+    return apply(raw, message_edits(raw, json.loads(raw), **{"stream": None, **options}))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_counting_has_no_max_tokens() -> None:
 def test_batches_without_allowances_are_the_same_bytes() -> None:
     raw = b'{"requests":[{"custom_id":"a","params":{"max_tokens":1}}]}'
 
-    assert batch_body(raw, json.loads(raw)) is raw
+    assert apply(raw, batch_edits(raw, json.loads(raw))) is raw
 
 
 def test_each_request_of_a_batch() -> None:
@@ -70,7 +70,7 @@ def test_each_request_of_a_batch() -> None:
     ).encode()
     expected = raw.replace(b'{ "model"', b'{"max_tokens":1024, "model"').replace(b'"any"', b'{"type":"any"}')
 
-    assert batch_body(raw, json.loads(raw)) == expected
+    assert apply(raw, batch_edits(raw, json.loads(raw))) == expected
 
 
 JSON = st.recursive(
@@ -105,6 +105,6 @@ def test_what_it_means_in_any_form(
     if stream:
         expected["stream"] = True
 
-    result = message_body(raw, payload, stream=stream)
+    result = apply(raw, message_edits(raw, payload, stream=stream))
 
     assert json.loads(result) == expected
