@@ -122,7 +122,7 @@ class Audit:
         Args:
             actor: the key's id, or the address of one who showed none.
             action: the operationId.
-            reason: the error's class, such as `PermissionDenied`.
+            reason: as the metric of refusals names it, such as `permission`.
         """
         now = self._now()
         self._write_counted(now)

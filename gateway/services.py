@@ -246,7 +246,7 @@ class Services:
         self.metrics.rejected(error.reason, None if call.key is None else call.key.name)
         if error.reason in AUDITED_REFUSALS and (call.key is not None or error.status == 401):
             actor = client_address(call) if call.key is None else call.key.id
-            self.audit.refuse(actor, call.operation.id if call.operation else "", type(error).__name__)
+            self.audit.refuse(actor, call.operation.id if call.operation else "", error.reason)
 
     def refused_unread(self, error: GatewayError) -> None:
         """Count what was refused before it was a request, and note it in the log, which has no line of it."""

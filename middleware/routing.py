@@ -13,6 +13,9 @@ from gateway.catalog import Catalog, Operation
 from gateway.errors import MethodNotAllowed, NotFound
 from gateway.routes import Routes, path_parameters
 
+DOUBLED = (b"/v1/v1/", b"/api/v1/v1/")
+"""What the SDK asks for when its base URL ends in one of our own prefixes."""
+
 
 class Routing(RoutingMiddleware):
     """Writes the operation and the path parameters into the `Call`."""
@@ -42,6 +45,8 @@ class Routing(RoutingMiddleware):
         """
         found = self.routes.find(call.path)
         if found is None:
+            if call.path.startswith(DOUBLED):
+                raise NotFound("the base URL of an SDK is the gateway's address alone: it adds /v1 by itself")
             if call.dialect != "native":
                 raise NotFound("there is nothing at this path; /docs lists what there is")
             call.operation = call.services.unlisted

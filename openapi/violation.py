@@ -23,7 +23,7 @@ _TYPE_NAMES = (
 _REASONS = {
     "additionalProperties": "unknown property {unexpected}",
     "anyOf": "fits none of the forms allowed here",
-    "enum": "must be one of {options}",
+    "enum": "must be {choice}{options}",
     "exclusiveMaximum": "must be less than {limit}",
     "exclusiveMinimum": "must be more than {limit}",
     "format": "must be a {format} (RFC 3339)",
@@ -83,6 +83,7 @@ def describe(path: Sequence[str | int], keyword: str, demand: dict[str, Any], va
         "type": _type_name(value),
         "size": len(value) if isinstance(value, str | list | dict) else 0,
         "types": " or ".join(sorted(demand.get("types", ()))),
+        "choice": "one of " if len(demand.get("options", ())) > 1 else "",
         "options": _list(demand.get("options", ())),
         "unexpected": _list(unexpected),
     }

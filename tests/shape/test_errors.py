@@ -59,6 +59,11 @@ CASES: dict[str, Case] = {
     "unknown path": Case(
         404, "there is nothing at this path.*", everywhere("/nothing"), "GET", None, caller="kitchen"
     ),
+    "a base URL that ends in a prefix": Case(
+        404,
+        "the base URL of an SDK is the gateway's address alone: it adds /v1 by itself",
+        {"native": "/v1/v1/messages", "envelope": "/api/v1/v1/messages"},
+    ),
     "unknown method": Case(
         405,
         "method PUT is not allowed here, only GET, HEAD, POST",

@@ -180,7 +180,7 @@ def test_passes(schema: Any, value: Any) -> None:
         (ref("Derived"), {"n": 1}, "'id' is a required property"),
         (ref("Derived"), {"id": "", "n": "1"}, "/n: must be integer, not string"),
         ({"nullable": True, "allOf": [ref("Base")]}, {}, "'id' is a required property"),
-        ({"type": "string", "nullable": True, "enum": ["a"]}, None, 'must be one of "a"'),
+        ({"type": "string", "nullable": True, "enum": ["a"]}, None, 'must be "a"'),
         ({"type": "object", "additionalProperties": False}, {"a": 1}, 'unknown property "a"'),
         ({"type": "object", "maxProperties": 1}, {"a": 1, "b": 2}, "must have at most 1 properties, has 2"),
         ({"type": "object", "minProperties": 1}, {}, "must have at least 1 properties, has 0"),

@@ -84,30 +84,30 @@ async def test_old_rows_can_go_without_breaking_the_chain(audit, store, clock):
 
 async def test_a_flood_of_refusals_is_counted(audit, store, clock):
     for _ in range(1000):
-        audit.refuse("10.0.0.1", "create_message", "AuthenticationFailed")
+        audit.refuse("10.0.0.1", "create_message", "auth")
     audit.refuse("10.0.0.1", "create_message", "RateLimited")
     clock.now += 61
     audit.refuse("10.0.0.2", "create_message", "RateLimited")
     details = [(row.actor, json.loads(row.detail)) for row in await rows(store)]
     assert details == [
-        ("10.0.0.1", {"refused": "AuthenticationFailed"}),
+        ("10.0.0.1", {"refused": "auth"}),
         ("10.0.0.1", {"refused": "RateLimited"}),
-        ("10.0.0.1", {"refused": "AuthenticationFailed", "times": 999}),
+        ("10.0.0.1", {"refused": "auth", "times": 999}),
         ("10.0.0.2", {"refused": "RateLimited"}),
     ]
 
 
 async def test_refusals_still_counted_at_the_end_are_written(audit, store):
     for _ in range(3):
-        audit.refuse("key_1", "delete_key", "PermissionDenied")
+        audit.refuse("key_1", "delete_key", "permission")
     await audit.close()
-    assert json.loads((await rows(store))[-1].detail) == {"refused": "PermissionDenied", "times": 2}
+    assert json.loads((await rows(store))[-1].detail) == {"refused": "permission", "times": 2}
 
 
 async def test_neither_memory_nor_disk_is_filled_by_ever_new_addresses(audit, store, monkeypatch):
     monkeypatch.setattr(module, "REFUSALS", 10)
     for number in range(50):
-        audit.refuse(f"10.0.0.{number}", "create_message", "AuthenticationFailed")
+        audit.refuse(f"10.0.0.{number}", "create_message", "auth")
     await audit.close()
     details = [(row.actor, json.loads(row.detail).get("times")) for row in await rows(store)]
     assert details == [
