@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import jiter
 from anthropic import APIConnectionError
 from sqlalchemy import ColumnElement, Connection, select
 
+from gateway.batches import item
 from gateway.ended_batches import EndedBatches
 from gateway.errors import GatewayError
 from gateway.ledger import Ledger, Tally
@@ -31,8 +31,6 @@ from gateway.usage import Usage
 from gateway.walls import Walls
 
 log = logging.getLogger(__name__)
-
-PATH = "/v1/messages/batches"
 
 LOOK_AFTER = 60.0
 """Seconds after which an open batch is looked at for the first time, and between rounds."""
@@ -158,7 +156,7 @@ class BatchCosts:
             await asyncio.sleep(LOOK_AFTER)
 
     async def _look_at(self, batch_id: str, key_id: str, *, stays: bool = True) -> None:
-        path = f"{PATH}/{quote(batch_id, safe='')}"
+        path = item(batch_id)
         answer = await self._ask(path)
         body = await read_whole(answer)
         if answer.status == 404:
@@ -172,7 +170,7 @@ class BatchCosts:
                 await self._read_results(Open(batch_id, key_id, 0.0), body, stays=stays)
 
     async def _read_results(self, batch: Open, body: bytes, *, stays: bool) -> None:
-        answer = await self._ask(f"{PATH}/{quote(batch.id, safe='')}/results")
+        answer = await self._ask(f"{item(batch.id)}/results")
         reader = _Reader(self._ledger.tally())
         there = answer.status == 200
         async with self._ended.keeping(batch.key_id, wanted=stays and there) as keeping:

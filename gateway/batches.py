@@ -31,6 +31,11 @@ JSON_LINES = (b"content-type", b"application/x-jsonl")
 _MEMBER = re.compile(rb'("results_url"\s*:\s*)("(?:[^"\\]|\\.)*")')
 
 
+def item(batch_id: str) -> str:
+    """The path of a batch upstream."""
+    return f"{PATH}/{quote(batch_id, safe='')}"
+
+
 def with_own_results_url(call: Call, body: bytes, parsed: Any) -> bytes:
     """A batch, or a list of batches, whose `results_url` leads back to the gateway; no other byte is changed.
 
@@ -128,7 +133,7 @@ async def batch_or_kept(call: Call, batch_id: str, answer: Answer) -> Answer:
     batch = parse_answer(body)
     unlinked = isinstance(batch, dict) and batch.get("results_url", "") is None
     if unlinked and await _is_kept(call, ended.content_id):
-        url = f"{PATH}/{quote(batch_id, safe='')}/results"  # of which `with_own_results_url` makes ours
+        url = f"{item(batch_id)}/results"  # of which `with_own_results_url` makes ours
         body = splice.with_members(body, {"results_url": json.dumps(url).encode()})
     kept = [pair for pair in answer.headers if pair[0] not in (b"content-length", b"transfer-encoding")]
     return WholeAnswer(200, kept, body)

@@ -1,5 +1,7 @@
 """Which headers pass the gateway, up and back (docs/adr/0003)."""
 
+import json
+
 from gateway.call import Call
 from gateway.errors import BadRequest, Headers, PermissionDenied
 from gateway.pool import Answer
@@ -106,6 +108,21 @@ def header(headers: Headers, name: bytes) -> bytes:
         if key == name:
             return value
     return b""
+
+
+def may_come_again(headers: Headers) -> bool:
+    """Whether an answer says when to try again: a 429 that does not is a spend limit."""
+    return any(name in (b"retry-after", b"retry-after-ms") for name, _ in headers)
+
+
+def to_json(headers: Headers) -> str:
+    """Headers as a text, for a table."""
+    return json.dumps([[part.decode("latin-1") for part in pair] for pair in headers])
+
+
+def from_json(text: str) -> Headers:
+    """What `to_json` made a text of."""
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(text)]
 
 
 def _add(headers: dict[str, str], name: bytes, value: bytes) -> None:

@@ -113,8 +113,8 @@ def native_stream(call: Call, answer: Answer) -> StreamResponse:
     meter = sse.Meter(threaded=ownership.is_threaded(call))
 
     def failure(error: BaseException) -> bytes:
-        call.stream_error = _stream_error(call, error)
-        event = sse.error_event(call.stream_error, _failure_message(call, error), call.request_id)
+        call.stream_error = _stream_error(error)
+        event = sse.error_event(call.stream_error, _failure_message(error), call.request_id)
         return event if meter.at_boundary() else b"\n\n" + event
 
     headers = [*response_headers(answer), *STREAM_HEADERS]
@@ -126,8 +126,8 @@ def envelope_stream(call: Call, answer: Answer) -> StreamResponse:
     stream = sse.EnvelopeStream(call.request_id, threaded=ownership.is_threaded(call))
 
     def failure(error: BaseException) -> bytes:
-        call.stream_error = _stream_error(call, error)
-        return stream.error_frame(call.stream_error, _failure_message(call, error))
+        call.stream_error = _stream_error(error)
+        return stream.error_frame(call.stream_error, _failure_message(error))
 
     def end() -> bytes:
         if stream.finished:
@@ -338,11 +338,11 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _stream_error(call: Call, error: BaseException) -> str:
+def _stream_error(error: BaseException) -> str:
     return error_type(error.status if isinstance(error, GatewayError) else 503)
 
 
-def _failure_message(call: Call, error: BaseException) -> str:
+def _failure_message(error: BaseException) -> str:
     if isinstance(error, GatewayError):
         return error.message
     return "the gateway is stopping"

@@ -24,7 +24,7 @@ from anthropic._request import APIRequest
 
 from gateway import sse
 from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
-from gateway.headers import header
+from gateway.headers import header, may_come_again
 from gateway.http1 import Handle
 from gateway.metrics import Metrics
 from gateway.pool import Answer, Pool, proxy_for
@@ -269,10 +269,8 @@ def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout
 
 
 def _may_retry(answer: Answer) -> bool:
-    """Whether the SDK would try again, and may: a 429 without `retry-after` is a spend cap and stays."""
-    if answer.status == 429 and not any(
-        name in (b"retry-after", b"retry-after-ms") for name, _ in answer.headers
-    ):
+    """Whether the SDK would try again, and may."""
+    if answer.status == 429 and not may_come_again(answer.headers):
         return False
     should = header(answer.headers, b"x-should-retry")
     if should in (b"true", b"false"):

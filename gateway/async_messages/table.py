@@ -2,7 +2,6 @@
 that of two processes one makes it.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -12,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from gateway.async_messages.record import UNFINISHED, AsyncMessage, Status
 from gateway.errors import RateLimited
+from gateway.headers import from_json, to_json
 from gateway.store import Session, Store
 from gateway.store.tables import async_messages, calls, instances
 
@@ -130,7 +130,7 @@ def _insert(session: Session, message: AsyncMessage, longest_queue: int) -> bool
     if session.connection.execute(waiting).scalar_one() >= longest_queue:
         return False
     row = {name: getattr(message, name) for name in AsyncMessage.__slots__}
-    row["headers"] = json.dumps([[part.decode("latin-1") for part in pair] for pair in message.headers])
+    row["headers"] = to_json(message.headers)
     session.connection.execute(async_messages.insert().values(row))
     return True
 
@@ -142,9 +142,7 @@ def _find(connection: Connection, message_id: str) -> AsyncMessage | None:
 
 def _message(row: Any) -> AsyncMessage:
     values = dict(row._mapping)
-    values["headers"] = [
-        (name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(values["headers"])
-    ]
+    values["headers"] = from_json(values["headers"])
     return AsyncMessage(**values)
 
 

@@ -6,7 +6,6 @@ Only a final answer is kept; everything else frees the key, so that a retry runs
 
 import asyncio
 import hashlib
-import json
 import logging
 import secrets
 import time
@@ -19,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from gateway.content import Content, Writer
 from gateway.errors import GatewayError, Headers
+from gateway.headers import from_json, to_json
 from gateway.store import Session, Store
 from gateway.store.tables import idempotency_keys, instances
 
@@ -172,7 +172,7 @@ class IdempotencyKeys:
             stored = await body.commit()
             values = {
                 "status": status,
-                "headers": json.dumps([[part.decode("latin-1") for part in pair] for pair in headers]),
+                "headers": to_json(headers),
                 "content_id": stored.id,
                 "fingerprint": fingerprint,
                 "expires_at": stored.expires_at,
@@ -225,9 +225,7 @@ class IdempotencyKeys:
 
 
 def _earlier(row: Any) -> Earlier:
-    headers = [
-        (name.encode("latin-1"), value.encode("latin-1")) for name, value in json.loads(row.headers or "[]")
-    ]
+    headers = from_json(row.headers or "[]")
     seen = None if row.fingerprint is None else bytes(row.fingerprint)
     return Earlier(bytes(row.digest), row.claim, seen, row.status, headers, row.content_id or "")
 

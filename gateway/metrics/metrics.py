@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateway.call import Call
+from gateway.headers import may_come_again
 from gateway.ledger.tally import Line
 from gateway.metrics import names
 from gateway.metrics.instruments import (
@@ -17,7 +18,7 @@ from gateway.metrics.instruments import (
 )
 from gateway.metrics.labels import NONE, OTHER, CappedLabels, method_label, outcome_label
 from gateway.metrics.model_lifecycle import ModelLifecycle
-from gateway.metrics.upstream_limits import UpstreamLimits, may_come_again
+from gateway.metrics.upstream_limits import UpstreamLimits
 from gateway.usage import Sampling
 
 MAX_KEYS = 100

@@ -70,11 +70,6 @@ class UpstreamLimits:
             self._values[_METRICS[what]][kind.replace("-", "_"), group] = [told_at, value]
 
 
-def may_come_again(headers: Headers) -> bool:
-    """Whether an answer says when to try again: a 429 that does not is a spend limit."""
-    return any(name in (b"retry-after", b"retry-after-ms") for name, _ in headers)
-
-
 def _time(noted: tuple[str, tuple[float, Headers]]) -> float:
     return noted[1][0]
 

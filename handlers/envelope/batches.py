@@ -1,9 +1,14 @@
 """Message batches in the envelope."""
 
-from urllib.parse import quote
-
 from gateway import relay
-from gateway.batches import PATH, batch_or_kept, deleted_with_kept, results_or_kept, with_own_results_url
+from gateway.batches import (
+    PATH,
+    batch_or_kept,
+    deleted_with_kept,
+    item,
+    results_or_kept,
+    with_own_results_url,
+)
 from gateway.call import Call
 from gateway.errors import Conflict, UpstreamError
 from gateway.large_bodies import upstream_body
@@ -28,7 +33,7 @@ async def list_batches(call: Call) -> Response:
 
 async def get_batch(call: Call, batch_id: str) -> Response:
     """One batch; the gateway remembers it when Anthropic does not."""
-    answer = await relay.send_envelope(call, "GET", _item(batch_id))
+    answer = await relay.send_envelope(call, "GET", item(batch_id))
     answer = await batch_or_kept(call, batch_id, answer)
     return await relay.envelope_whole(call, answer, with_own_results_url)
 
@@ -36,13 +41,13 @@ async def get_batch(call: Call, batch_id: str) -> Response:
 async def delete_batch(call: Call, batch_id: str) -> Response:
     """Remove a batch that has ended, and what is kept of it; what it cost is booked first."""
     await call.services.batch_costs.settle(batch_id)
-    answer = await relay.send_envelope(call, "DELETE", _item(batch_id))
+    answer = await relay.send_envelope(call, "DELETE", item(batch_id))
     return await relay.envelope_whole(call, await deleted_with_kept(call, batch_id, answer))
 
 
 async def cancel_batch(call: Call, batch_id: str) -> Response:
     """Stop a batch; what is done stays done."""
-    return await _batch(call, "POST", f"{_item(batch_id)}/cancel")
+    return await _batch(call, "POST", f"{item(batch_id)}/cancel")
 
 
 async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
@@ -52,7 +57,7 @@ async def get_batch_results(call: Call, batch_id: str) -> StreamResponse:
     Raises:
         Conflict: the batch has not ended. Upstream says of it that it has no results, as of one it never had.
     """
-    answer = await relay.send_envelope(call, "GET", f"{_item(batch_id)}/results", streamed=True)
+    answer = await relay.send_envelope(call, "GET", f"{item(batch_id)}/results", streamed=True)
     answer = await results_or_kept(call, batch_id, answer)
     try:
         await relay.refuse_errors(answer)
@@ -76,7 +81,3 @@ async def _refuse_unended(call: Call, batch_id: str) -> None:
 async def _batch(call: Call, method: str, target: str, body: bytes | None = None) -> Response:
     answer = await relay.send_envelope(call, method, target, body)
     return await relay.envelope_whole(call, answer, with_own_results_url)
-
-
-def _item(batch_id: str) -> str:
-    return f"{PATH}/{quote(batch_id, safe='')}"
