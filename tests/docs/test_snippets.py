@@ -23,13 +23,13 @@ PRINTED = {
     "README.md > First calls > bash #2": HELLO,
     "README.md > First calls > python": r".*Hello, Claude!.*\n",
     "README.md > A key for each app > bash": r'\{"success":true,.*"key":"sk-gw-.*\}\n?',
-    "docs/async.md > With curl > bash": r"succeeded\n.*Suggest a dinner.*\ndeleted\n",
+    "docs/async.md > With curl and jq > bash": r"succeeded\n.*Suggest a dinner.*\ndeleted\n",
     "docs/batches.md > With an SDK > python": (
         r"(monday|tuesday) .*Suggest.*\n(monday|tuesday) .*Suggest.*\n"
     ),
-    "docs/batches.md > With curl > bash": "monday\n",
+    "docs/batches.md > With curl and jq > bash": "monday\n",
     "docs/files.md > With an SDK > python": r".*What is there on Monday\?.*\n",
-    "docs/files.md > With curl > bash": r"21\n(.*\n)*meals\.txt\n(.*\n)*file_deleted\n",
+    "docs/files.md > With curl and jq > bash": r"21\n(.*\n)*meals\.txt\n(.*\n)*file_deleted\n",
     "docs/idempotency.md > With curl > bash": r"idempotency-replayed: true\r?\n",
     "docs/keys.md > Make and manage them > bash": r'\{"success":true,.*"key":"sk-gw-.*\}\n?',
     "docs/quickstart.md > curl > bash": r'\{"success":true,"data":\{.*Suggest a dinner.*\}\}\n?',
@@ -175,9 +175,9 @@ def run(place: str, code: str, folder: Path, **variables: str) -> str:
 
 def assert_files(place: str, folder: Path) -> None:
     """What the commands of a place have written."""
-    if place == "docs/files.md > With curl > bash":
+    if place == "docs/files.md > With curl and jq > bash":
         assert (folder / "copy.txt").read_bytes() == (folder / "meals.txt").read_bytes()
-    elif place == "docs/batches.md > With curl > bash":
+    elif place == "docs/batches.md > With curl and jq > bash":
         assert len((folder / "results.jsonl").read_text().splitlines()) == 1
 
 
