@@ -14,7 +14,7 @@ from gateway.cli_commands import Commands, settings_of
 from gateway.cli_files import PIPE, output
 from gateway.cli_output import Progress, print_json, size
 from gateway.faults import OperatorFault
-from gateway.healthcheck import reachable, unverified
+from gateway.healthcheck import own_url, unverified
 from gateway.settings import Settings
 
 SECONDS = 60.0
@@ -190,9 +190,7 @@ def _message(response: http.client.HTTPResponse) -> str:
 
 
 def _own_url(settings: Settings) -> str:
-    host = reachable(settings.host)
-    host = f"[{host}]" if ":" in host else host
-    return f"{'https' if settings.tls_cert_file else 'http'}://{host}:{settings.port}"
+    return own_url(settings.host, settings.port, tls=settings.tls_cert_file is not None)
 
 
 def _key(settings: Settings, file: Path | None) -> str:

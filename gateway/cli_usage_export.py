@@ -4,15 +4,13 @@ import contextlib
 import csv
 import io
 import json
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from gateway.cli_commands import Commands, settings_of
 from gateway.cli_database import open_existing
-from gateway.cli_files import PIPE, complete_or_absent
+from gateway.cli_files import PIPE, output
 from gateway.cli_output import Progress, print_json
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -69,10 +67,7 @@ def run(options: Namespace) -> int:
 
 @contextlib.contextmanager
 def _sink(target: str) -> Iterator[TextIO]:
-    if target == PIPE:
-        yield sys.stdout
-        return
-    with complete_or_absent(Path(target)) as file:
+    with output(target) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         yield text
         text.flush()

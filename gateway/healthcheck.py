@@ -21,6 +21,13 @@ def reachable(host: str) -> str:
     return ALL_ADDRESSES.get(host, host)
 
 
+def own_url(host: str, port: int, *, tls: bool) -> str:
+    """Return the address of a server on this machine; arguments as of `healthy`."""
+    host = reachable(host)
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{host}:{port}"
+
+
 def healthy(host: str, port: int, *, tls: bool, timeout: float = TIMEOUT_SECONDS) -> bool:
     """Tell whether `/health` answers 200.
 

@@ -251,9 +251,9 @@ class Http(HttpToolsProtocol):
     def _limit(self, standing: Standing) -> float:
         if standing == "head":
             return min(HEAD_SECONDS, self._patience)
-        if standing == "idle" and self._requests:
-            return self.timeout_keep_alive  # who has asked before may ask again
-        return min(self.timeout_keep_alive, self._patience) if standing == "idle" else self._patience
+        if standing == "idle":  # who has asked before may ask again
+            return self.timeout_keep_alive if self._requests else min(self.timeout_keep_alive, self._patience)
+        return self._patience
 
     def _give_up(self, standing: Standing) -> None:
         if standing == "idle":

@@ -18,6 +18,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from gateway.healthcheck import own_url
 from gateway.settings import VARIABLES
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +53,7 @@ def main() -> int:
     )
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda number, _frame: server.send_signal(number))
-    url = f"http://{_reachable(host)}:{port}"
+    url = own_url(host, port, tls=False)
     if _wait_until_ready(server, url):
         _introduce(url, key)
     elif server.poll() is None:
@@ -99,12 +100,6 @@ def _environment(state: Path, host: str, port: int, key: str) -> dict[str, str]:
         "PORT": str(port),
         "CORS_ORIGINS": os.environ.get("CORS_ORIGINS") or ORIGINS,
     }
-
-
-def _reachable(host: str) -> str:
-    """Return the host part of a URL that reaches a server on this machine that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - looked up, not bound
-    return f"[{host}]" if ":" in host else host
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> bool:

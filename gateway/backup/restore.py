@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from gateway.backup.archive import DATA, DATABASE, PRICES, Manifest, Progress, create_private, read
+from gateway.backup.archive import DATA, DATABASE, PRICES, Manifest, Progress, read
 from gateway.backup.database import require
 from gateway.backup.places import REPLACED, BackupError, Places
 from gateway.backup.scratch import scratch
+from gateway.cli_files import complete_or_absent
 from gateway.ledger.instances import in_use
 from gateway.store.migrate import refuse_newer
 
@@ -103,13 +104,8 @@ def _restore_prices(source: Path, target: Path) -> bool:
         if target.exists():
             return target.read_bytes() == source.read_bytes()
         target.parent.mkdir(parents=True, exist_ok=True)
-        with create_private(target) as file:
-            try:
-                file.write(source.read_bytes())
-                file.flush()
-            except OSError:  # no room: half of it would be a fault at the next start
-                target.unlink()
-                raise
+        with complete_or_absent(target) as file:  # half of them would be a fault at the next start
+            file.write(source.read_bytes())
     except OSError:  # mounted read-only, as a container's /config is
         return False
     return True

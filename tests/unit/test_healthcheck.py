@@ -79,6 +79,11 @@ def test_where_a_server_is_reached(host: str, reached: str) -> None:
     assert healthcheck.reachable(host) == reached
 
 
+def test_the_address_of_a_server_on_all_of_ipv6() -> None:
+    assert healthcheck.own_url("::", 8443, tls=True) == "https://[::1]:8443"
+    assert healthcheck.own_url("0.0.0.0", 8000, tls=False) == "http://127.0.0.1:8000"
+
+
 def test_the_command_reads_the_settings(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
