@@ -43,7 +43,7 @@ class BodyReader:
         Raises:
             ContentTooLarge: it is above the limit.
         """
-        announced = call.header(b"content-length")
+        announced = call.content_length
         if announced is None:
             return None
         if not announced.isdigit():

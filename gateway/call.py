@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope
 
 from gateway.catalog import Operation
-from gateway.errors import Dialect, Headers, dialect_of
+from gateway.errors import Dialect, Headers
+from gateway.head import Head
 
 if TYPE_CHECKING:
     from gateway.keys import Key
@@ -53,6 +54,7 @@ class Call:
         receive: ASGI's source of the body.
         task: the task that serves the request.
         started: when it arrived, on the clock of `time.perf_counter`.
+        head: what its head says, and what followed from that for an earlier request with the same one.
         path: the raw path, as it was sent.
         headers: the request's headers.
         request_id: our id, or the caller's own.
@@ -96,6 +98,7 @@ class Call:
     receive: Receive
     task: "asyncio.Task[Any] | None" = field(init=False)
     started: float = field(init=False)
+    head: Head = field(init=False)
     path: bytes = field(init=False)
     method: str = field(init=False)
     dialect: Dialect = field(init=False)
@@ -135,17 +138,16 @@ class Call:
     disconnected: bool = False
     stopped: bool = False
     trace: "CallTrace | None" = None
-    _first_values: dict[bytes, bytes] = field(init=False)
     _watched: "Watched | None" = None
 
     def __post_init__(self) -> None:
         self.started = time.perf_counter()
-        self.task = asyncio.current_task()
-        self.path = self.scope["raw_path"]
-        self.method = self.scope["method"]
-        self.dialect = dialect_of(self.path)
+        self.task = self.scope.get("task") or asyncio.current_task()
+        self.head = head = self.scope.get("head") or Head(self.scope)
+        self.path = head.path
+        self.method = head.method
+        self.dialect = head.dialect
         self.headers = self.scope["headers"]
-        self._first_values = dict(reversed(self.headers))
         given = self.header(b"x-request-id")
         plain = given is not None and _SAFE_ID.fullmatch(given)
         self.request_id = plain.string.decode() if plain else _new_id()
@@ -169,8 +171,16 @@ class Call:
         return self.disconnected or self.stopped or self.status == 504
 
     def header(self, name: bytes) -> bytes | None:
-        """The first value of a request header (name in lower case)."""
-        return self._first_values.get(name)
+        """The first value of a request header (name in lower case) other than Content-Length."""
+        return self.head.values.get(name)
+
+    @property
+    def content_length(self) -> bytes | None:
+        """What the caller says of the length of the body, None where nothing."""
+        for name, value in self.headers:
+            if name == b"content-length":
+                return value
+        return None
 
     def drop_body(self) -> None:
         """Keep nothing of the request's body but whether a stream was asked for: it may last an hour."""

@@ -82,6 +82,11 @@ class Http1Answer:
         self._handle: Handle | None = None
         self._error: APIConnectionError | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether `chunk` does not wait."""
+        return self.complete or bool(self._chunks)
+
     async def read(self) -> bytes:
         """The whole body.
 

@@ -14,6 +14,7 @@ from gateway.call import Call
 from gateway.errors import GatewayError
 from gateway.own_lists import LARGEST_PAGE, own_list
 from gateway.pool import Answer
+from gateway.ready import DONE
 from gateway.resources import (
     TELLING,
     Owned,
@@ -36,17 +37,20 @@ LARGEST_AGENTS_PAGE = 100
 Send = Callable[[Exchange], Awaitable[Answer]]
 
 
-async def check(call: Call) -> None:
+def check(call: Call) -> Awaitable[None]:
     """Refuse a call that names what is not its key's, in path, query, header or body.
 
+    Returns:
+        What is to be awaited; `DONE` where nothing is named.
+
     Raises:
-        NotFound: as if it did not exist.
+        NotFound: when awaited: as if it did not exist.
     """
     key, operation = call.key, call.operation
     assert key is not None
     assert operation is not None
     if key.admin:
-        return
+        return DONE
     subject = operation.subject
     named = call.reading.named if call.reading is not None else named_in(call.payload)
     if subject.item is not None and subject.kind is not None:
@@ -56,8 +60,7 @@ async def check(call: Call) -> None:
     profile = call.header(b"anthropic-user-profile-id")
     if profile is not None:
         named.add(Owned("user_profiles", profile.decode("latin-1")))
-    if named:
-        await call.services.walls.check(key, named)
+    return call.services.walls.check(key, named) if named else DONE
 
 
 async def exchange(call: Call, request: Exchange, send: Send) -> Answer:

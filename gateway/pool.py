@@ -48,6 +48,11 @@ class Answer(Protocol):
     status: int
     headers: Headers
 
+    @property
+    def ready(self) -> bool:
+        """Whether `chunk` is known not to wait."""
+        return False
+
     async def read(self) -> bytes:
         """The whole body."""
 
@@ -62,6 +67,22 @@ class Answer(Protocol):
 
     def close(self) -> None:
         """Drop what is left; the connection is closed unless the body has come to its end."""
+
+
+class SentHeaders(dict[str, str]):
+    """Headers that go up with more than one request, and do not change.
+
+    Attributes:
+        lines: the same as HTTP says it, once they were sent.
+    """
+
+    __slots__ = ("lines",)
+
+    lines: bytes
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        super().__init__(headers)
+        self.lines = b""
 
 
 class Pool:
@@ -144,14 +165,26 @@ class Pool:
     ) -> bytes:
         if _UNSAFE.search(target):
             raise ConnectionBroken("the request target has a blank or control character")
-        lines = [f"host: {self._host_header}\r\n"]
-        lines += [f"{name}: {value}\r\n" for name, value in headers.items()]
+        head = f"{method} {self._prefix}{target} HTTP/1.1\r\n".encode("latin-1")
+        if not isinstance(headers, SentHeaders):
+            head += self._lines(headers)
+        else:
+            if not headers.lines:
+                headers.lines = self._lines(headers)
+            head += headers.lines
         if isinstance(body, bytes) or (body is None and method not in BODILESS):
-            lines.append(f"content-length: {len(body or b'')}\r\n")
+            head += b"content-length: %d\r\n" % len(body or b"")
+        return head
+
+    def _lines(self, headers: Mapping[str, str]) -> bytes:
+        lines = [
+            f"host: {self._host_header}\r\n",
+            *(f"{name}: {value}\r\n" for name, value in headers.items()),
+        ]
         text = "".join(lines)
         if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
             raise ConnectionBroken("a request header has a line break or NUL")
-        return f"{method} {self._prefix}{target} HTTP/1.1\r\n".encode("latin-1") + text.encode()
+        return text.encode()
 
     def _take_idle(self) -> Connection | None:
         while self._idle:

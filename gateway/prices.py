@@ -117,6 +117,7 @@ class PriceTable:
             self._rows = self._read(table["model"])
         except KeyError as missing:
             raise PriceError(f"{missing} is missing") from missing
+        self._families: dict[str, str | None] = {}
         self._row_of: dict[tuple[str, date], Row | None] = {}
         self._rates: dict[tuple[object, ...], tuple[Rates, bool]] = {}
         self._refuse_fractions()
@@ -159,8 +160,14 @@ class PriceTable:
         """The id under which the table has a model, None when it has not."""
         if model in self._rows:
             return model
-        name = _DATED.sub("", model)
-        return name if name in self._rows else None
+        try:
+            return self._families[model]
+        except KeyError:
+            if len(self._families) >= _CACHED:
+                self._families.clear()
+            name = _DATED.sub("", model)
+            family = self._families[model] = name if name in self._rows else None
+            return family
 
     def cost(self, usage: Usage, day: date) -> Cost:
         """Price a call.

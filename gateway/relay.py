@@ -22,7 +22,7 @@ from gateway.headers import (
 from gateway.http1 import Handle
 from gateway.lines import LineSplitter
 from gateway.metrics.stream_pace import StreamPace
-from gateway.pool import Answer
+from gateway.pool import Answer, SentHeaders
 from gateway.resources import brought_forth_by_result
 from gateway.responses import STREAM_HEADERS, ChunkResponse, Response, StreamResponse, envelope
 from gateway.uploads import Upload
@@ -36,7 +36,7 @@ Body = bytes | Upload | None
 async def send_native(call: Call, body: Body = None, *, streamed: bool = False, hold: bool = False) -> Answer:
     """Send a native call as it came."""
     upstream = call.services.upstream(call)
-    headers = native_headers(call, upstream.default_headers)
+    headers = _sent_headers(call, upstream, native_headers)
     assert call.operation is not None
     method = "GET" if call.operation.method == "GET" else call.method  # HEAD is GET without the body
     exchange = Exchange(method, call.target, headers, streamed=streamed, hold=hold)
@@ -48,11 +48,23 @@ async def send_envelope(
 ) -> Answer:
     """Send an envelope call to the native operation that it stands for; it is tried again but for uploads."""
     upstream = call.services.upstream(call)
-    headers = envelope_headers(call, upstream.default_headers)
+    headers = _sent_headers(call, upstream, envelope_headers)
     retries = 0 if isinstance(body, Upload) else call.services.settings.anthropic_max_retries
     return await _send(
         call, upstream, Exchange(method, target, headers, retries=retries, streamed=streamed, hold=hold), body
     )
+
+
+def _sent_headers(
+    call: Call, upstream: Upstream, choose: Callable[[Call, dict[str, str]], dict[str, str]]
+) -> dict[str, str]:
+    """What goes upstream for a call's headers; for those of an earlier call the same again."""
+    if call.trace is not None or call.uploading or b"anthropic-workspace-id" in call.head.values:
+        return choose(call, upstream.default_headers)
+    sent = call.head.sent
+    if sent is None:
+        sent = call.head.sent = SentHeaders(choose(call, upstream.default_headers))
+    return sent
 
 
 async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) -> Answer:
@@ -81,7 +93,7 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
 
 def _announced_length(call: Call) -> dict[str, str]:
     """The length of a body that is passed on as it comes; without one it travels chunked."""
-    length = call.header(b"content-length")
+    length = call.content_length
     return {} if length is None else {"content-length": length.decode("latin-1")}
 
 

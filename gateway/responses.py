@@ -42,7 +42,9 @@ class Response:
         headers = self.headers
         if self.status not in BODILESS_STATUSES:
             headers = [*headers, (b"content-length", b"%d" % len(self.body))]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
+        started = send({"type": "http.response.start", "status": self.status, "headers": headers})
+        if started is not DONE:
+            await started
         await send({"type": "http.response.body", "body": self.body})
 
 

@@ -14,6 +14,9 @@ from gateway.message import MessageAccumulator
 from gateway.resources import Owned, brought_forth_by_event
 from gateway.usage import merge
 
+MESSAGE_BEGIN = b"event: message_start\n"
+"""How Anthropic begins a stream, unless it begins with a ping or an error."""
+
 _BLANK_LINE = re.compile(rb"(?>\r\n|\r|\n)(?>\r\n|\r|\n)")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _DELTA = re.compile(
@@ -144,10 +147,12 @@ class Meter:
     def feed(self, chunk: bytes) -> bytes:
         """Take note of a chunk, and hand it on as it is."""
         for event in self._splitter.feed(chunk):
-            delta = event.startswith(_DELTA_BEGIN)
-            if delta or b"content_block_delta" in event:
+            if event.startswith(_DELTA_BEGIN):
                 self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
-            if b'"file_id"' in event or (not delta and (b'"message_' in event or b'"error"' in event)):
+                continue
+            if b"content_block_delta" in event:
+                self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
+            if b'"file_id"' in event or b'"message_' in event or b'"error"' in event:
                 self._read(parse_event(event) or {})
         return chunk
 

@@ -254,10 +254,11 @@ def parse_answer(body: bytes) -> Any:
 
     What the strict parser refuses, such as a lone surrogate, may be paid for all the same.
     """
-    with contextlib.suppress(ValueError):
+    try:
         return jiter.from_json(body)
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(body)
+    except ValueError:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(body)
     return None
 
 
@@ -331,12 +332,14 @@ class WholeAnswer(Answer):
 
 async def _hold_first_event(answer: Answer) -> Answer:
     """Wait for the first event that is not a ping: an error there is given its real status."""
-    held, splitter = b"", sse.EventSplitter()
+    held = await answer.chunk() if answer.ready else b""
+    if held.startswith(sse.MESSAGE_BEGIN):
+        return _HeldAnswer(answer, held)
+    chunk, splitter = held, sse.EventSplitter()
     # A slow first event: the stream begins, and what follows passes on as it comes.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HOLD_SECONDS):
-            while chunk := await answer.chunk():
-                held += chunk
+            while not held.startswith(sse.MESSAGE_BEGIN):
                 for event in splitter.feed(chunk):
                     payload = sse.parse_event(event)
                     if payload is None or payload.get("type") == "ping":
@@ -345,6 +348,10 @@ async def _hold_first_event(answer: Answer) -> Answer:
                         answer.close()
                         return _as_status(answer, payload)
                     return _HeldAnswer(answer, held)
+                chunk = await answer.chunk()
+                if not chunk:
+                    break
+                held += chunk
     return _HeldAnswer(answer, held)
 
 

@@ -5,6 +5,7 @@ timer serves all calls: a quick one costs an entry in a line.
 """
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -46,20 +47,18 @@ class Watch:
 
     def add(self, call: "Call") -> Watched:
         """Watch a call, if it takes long, until `Watched.end`. Its body must have been read."""
-        loop = asyncio.get_running_loop()
-        watched = Watched(call, loop.time())
+        watched = Watched(call, time.perf_counter())
         self._line.append(watched)
         if self._timer is None:
-            self._timer = loop.call_later(WATCH_AFTER, self._look)
+            self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER, self._look)
         return watched
 
     def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        due = loop.time() - WATCH_AFTER
+        due = time.perf_counter() - WATCH_AFTER
         while self._line and (self._line[0].call is None or self._line[0].since <= due):
             self._line.popleft().begin()
         wait = self._line[0].since - due if self._line else None
-        self._timer = None if wait is None else loop.call_later(wait, self._look)
+        self._timer = None if wait is None else asyncio.get_running_loop().call_later(wait, self._look)
 
 
 async def _await_disconnect(call: "Call") -> None:

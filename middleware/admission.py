@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import BadRequest, Overloaded, ServiceUnavailable
+from gateway.head import Head
 from gateway.routes import check_target
 from gateway.services import Services
 
@@ -30,8 +31,11 @@ class Admission:
                 raise Overloaded(
                     f"the gateway serves {self.most} requests at a time; try again", retry_after=1
                 )
-            check_target(scope["raw_path"])
-            check_host(scope)
+            head: Head = scope["call"].head
+            if not head.sound:
+                check_target(head.path)
+                check_host(scope)
+                head.sound = True
         return self.app(scope, receive, send)
 
 

@@ -60,12 +60,12 @@ class _RequestValidation:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call: Call = scope["call"]
         if self.owned:
-            self.check_accept(call)
-            self.parameters.check_path(call.parameters)
-            call.parameters = {**call.parameters, **self.parameters.query(scope["query_string"])}
+            call.parameters = self.check_owned(call, scope["query_string"])
         elif scope["query_string"] or self.parameters.required:
             self.check_native_query(call, scope["query_string"])
-        kind = self.check_content_type(call)
+        kind = call.head.media_type
+        if kind is None:
+            kind = call.head.media_type = self.check_content_type(call)
         if self.multipart and kind.startswith(b"multipart/"):
             self.body.check_length(call)
             call.uploading = True
@@ -78,6 +78,15 @@ class _RequestValidation:
                 else:
                     self.check_json(call)
         await self.next_app(scope, receive, send)
+
+    def check_owned(self, call: Call, query: bytes) -> dict[str, Any]:
+        """The parameters of path and query, once these and `Accept` are known to be right."""
+        parameters = call.head.query
+        if parameters is None:
+            self.check_accept(call)
+            self.parameters.check_path(call.parameters)
+            parameters = call.head.query = {**call.parameters, **self.parameters.query(query)}
+        return parameters
 
     def check_accept(self, call: Call) -> None:
         """Raise NotAcceptable unless the caller takes one of the types that the operation answers with."""

@@ -43,6 +43,16 @@ class Routing(RoutingMiddleware):
             NotFound: no such path.
             MethodNotAllowed: the path is there, the method is not.
         """
+        route = call.head.route
+        if route is None:
+            self.find(call)
+            assert call.operation is not None
+            call.head.route = (call.operation, call.dialect, call.parameters)
+        else:
+            call.operation, call.dialect, call.parameters = route
+
+    def find(self, call: Call) -> None:
+        """The same for a head that was not seen before."""
         found = self.routes.find(call.path)
         if found is None:
             if call.path.startswith(DOUBLED):

@@ -1,10 +1,13 @@
 """What belongs to another key does not exist: refused here, whatever the handler would do with it."""
 
+from collections.abc import Awaitable
+
 from connexion.middleware.abstract import RoutedMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway import ownership
 from gateway.catalog import Operation
+from gateway.ready import DONE
 from gateway.resources import WALLED_SCOPES
 from middleware.operations import OperationAPI, OperationMiddleware
 
@@ -18,8 +21,15 @@ class _Walls:
     def __init__(self, next_app: ASGIApp) -> None:
         self.next_app = next_app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await ownership.check(scope["call"])
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        checking = ownership.check(scope["call"])
+        if checking is DONE:
+            return self.next_app(scope, receive, send)
+        return self.serve(checking, scope, receive, send)
+
+    async def serve(self, checking: Awaitable[None], scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a call once what it names is known to be its key's."""
+        await checking
         await self.next_app(scope, receive, send)
 
 

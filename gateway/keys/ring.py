@@ -100,7 +100,14 @@ class KeyRing:
         Raises:
             AuthenticationFailed: there is none, or it has expired or was revoked.
         """
-        hashed = digest(secret)
+        return self.opened_by(digest(secret))
+
+    def opened_by(self, hashed: bytes) -> Key:
+        """The same for a secret's digest.
+
+        Raises:
+            AuthenticationFailed: as `authenticate`.
+        """
         entry = self._index.get(hashed, _NOBODY)
         if not hmac.compare_digest(entry.digest, hashed) or entry.key is None:
             raise AuthenticationFailed

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import GatewayError
 from gateway.protocol import look_at, patient
@@ -41,9 +41,11 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[uvicorn.Server]:
+async def serving(app: ASGIApp | None = None) -> AsyncIterator[uvicorn.Server]:
     http = patient(PATIENCE, _refused)
-    config = uvicorn.Config(_hello, port=0, interface="asgi3", http=http, lifespan="off", log_config=None)
+    config = uvicorn.Config(
+        app or _hello, port=0, interface="asgi3", http=http, lifespan="off", log_config=None
+    )
     config.timeout_keep_alive = KEEP_ALIVE
     config.load()
     server = uvicorn.Server(config)
