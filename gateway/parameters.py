@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from gateway.errors import BadRequest
 from openapi.validation import Schemas
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,40}")
 _BOOLEANS = {"true": True, "false": False}
 
 

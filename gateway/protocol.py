@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from gateway.call import Call
@@ -260,13 +261,21 @@ class Http(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """Of the parser: some of the body, which `gateway.body` bounds."""
         self._unbodied_bytes = 0
-        super().on_body(body)
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """Of the parser: the request is whole."""
         self._unbodied_bytes = 0
         self._begun = self._in_body = False
-        super().on_message_complete()
+        if not self.cycle.response_complete:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """Of the cycle: the answer is out. Idle connections are looked at together, without a timer each."""

@@ -205,6 +205,8 @@ class Services:
         try:
             if self.store.file is not None:
                 self.store.file.check()
+            if self.store.writer.failing:
+                return False
             async with asyncio.timeout(DATABASE_SECONDS):
                 await self.store.read(_ask)
         except Exception:

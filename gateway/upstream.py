@@ -333,13 +333,13 @@ class WholeAnswer(Answer):
 async def _hold_first_event(answer: Answer) -> Answer:
     """Wait for the first event that is not a ping: an error there is given its real status."""
     held = await answer.chunk() if answer.ready else b""
-    if held.startswith(sse.MESSAGE_BEGIN):
+    if held.startswith(sse.MESSAGE_BEGIN) and b"\n\n" in held:  # as most begin: nothing to be looked for
         return _HeldAnswer(answer, held)
     chunk, splitter = held, sse.EventSplitter()
     # A slow first event: the stream begins, and what follows passes on as it comes.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HOLD_SECONDS):
-            while not held.startswith(sse.MESSAGE_BEGIN):
+            while True:
                 for event in splitter.feed(chunk):
                     payload = sse.parse_event(event)
                     if payload is None or payload.get("type") == "ping":

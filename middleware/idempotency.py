@@ -15,6 +15,7 @@ from gateway.call import Call
 from gateway.catalog import Operation
 from gateway.content import ContentGone
 from gateway.errors import Conflict, GatewayError, Headers, UnprocessableEntity
+from gateway.headers import header
 from gateway.idempotency import (
     Claim,
     Earlier,
@@ -28,7 +29,7 @@ from middleware.operations import OperationAPI, OperationMiddleware
 
 logger = logging.getLogger("gateway")
 
-STREAM = (b"content-type", b"text/event-stream")
+STREAM = b"text/event-stream"
 REPLAYED = (b"idempotency-replayed", b"true")
 RETRY_AFTER = b"1"
 
@@ -120,7 +121,8 @@ class _Idempotency:
         if await request.whole() != earlier.fingerprint:
             raise _other_request()
         self.register.replays += 1
-        call.streamed = self.operation.stream == "sse" and STREAM in earlier.headers
+        streamed = header(earlier.headers, b"content-type").startswith(STREAM)
+        call.streamed = self.operation.stream == "sse" and streamed
         await send(
             {
                 "type": "http.response.start",

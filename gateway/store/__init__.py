@@ -55,6 +55,8 @@ class Store:
             raise
         self.statements = Statements(self.engine.dialect)
         self.file = DatabaseFile(self.engine.url.database or "") if self.embedded else None
+        if self.file is not None:
+            event.listen(self.engine, "do_connect", self._check_file)
         self.writer = Writer(self.engine, self.file)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
 
@@ -115,6 +117,11 @@ class Store:
     async def flush(self) -> None:
         """Wait until all that has been posted so far is committed, but for what the database has refused."""
         await self.write(_nothing)
+
+    def _check_file(self, *_: object) -> None:
+        """Before a connection is opened: to another file in its place it would cost the old one its log."""
+        assert self.file is not None
+        self.file.check()
 
     def _submit(self, batch: Batch, item: Any, *, brief: bool) -> "asyncio.Future[Any]":
         future = asyncio.get_running_loop().create_future()

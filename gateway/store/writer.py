@@ -40,6 +40,9 @@ what failed before is tried again at a time."""
 RETRY_AFTER = 1.0
 """Seconds until posted writes are tried again after the database failed as a whole, and between reports."""
 
+FAILING_FOR = 10.0
+"""Seconds for which a failure counts, unless a commit succeeds meanwhile."""
+
 LOOK = 0.1
 """Seconds between looks at whether the file is still there."""
 
@@ -123,6 +126,7 @@ class Writer:
         self._closing = False
         self._resting = False
         self._reported = -RETRY_AFTER
+        self._failed = -FAILING_FOR
         self._writing = threading.Lock()
         self._sessions: dict[bool, Session] = {}
         self._turns = 0
@@ -132,6 +136,11 @@ class Writer:
         self.commit_seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="store-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last write failed, not long ago."""
+        return time.monotonic() - self._failed < FAILING_FOR
 
     @property
     def queued(self) -> int:
@@ -303,6 +312,7 @@ class Writer:
         except BaseException:
             self._roll_back(here=here)
             raise
+        self._failed = -FAILING_FOR
         return results
 
     def _apart(self, group: list[Operation]) -> list[Any]:
@@ -328,7 +338,8 @@ class Writer:
     def _fail(self, group: list[Operation], failure: Exception) -> list[tuple[Operation, Any]]:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""
         kept = [operation for operation in group if operation.posted]
-        if (now := time.monotonic()) - self._reported >= RETRY_AFTER:
+        self._failed = now = time.monotonic()
+        if now - self._reported >= RETRY_AFTER:
             self._reported = now
             log.error("The database cannot be written: %s (%d writes kept)", failure, self.queued + len(kept))
         for operation in kept:

@@ -98,13 +98,17 @@ def test_disk_full(tmp_path: Path, table: Table, upstream: Recorder) -> None:
         health, before, gate = Health(gateway), counters(gateway), Gate()
         with under_way(caller, upstream, gate) as running:
             limits = resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+            assert gateway.call("GET", "/health/ready").status == 200
             outcomes = asked(caller)
             assert gateway.call("GET", "/health/live").status == 200
+            ready = gateway.call("GET", "/health/ready")
+            assert (ready.status, ready.json()["checks"]["database"]) == (503, False)
             gate.open()
             outcomes["stream that runs"] = rest_of(running)
         resource.prlimit(gateway.process.pid, resource.RLIMIT_FSIZE, limits)
         eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
         eventually(lambda: works_again(caller), SOON)
+        assert gateway.call("GET", "/health/ready").status == 200
         health.check()
         row = rows(gateway.data)[4]
         assert (row["status"], row["input_tokens"], row["output_tokens"]) == ("done", 25, 89)

@@ -19,13 +19,9 @@ class FakeCall:
 
     def __init__(self, *messages: Message, length: bytes | None = None) -> None:
         self.messages = list(messages)
-        self.length = length
+        self.content_length = length
         self.disconnected = False
         self.watched = False
-
-    def header(self, name: bytes) -> bytes | None:
-        assert name == b"content-length"
-        return self.length
 
     async def receive(self) -> Message:
         return self.messages.pop(0)

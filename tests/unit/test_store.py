@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import ExitStack, closing
 from shutil import copytree
 
 import pytest
@@ -210,6 +211,33 @@ async def test_the_log_stays_short_however_many_commits(embedded, tmp_path):
     for number in range(3000):
         await embedded.batch(Writes(), f"{number:05}{'x' * 500}")
     assert (tmp_path / "gateway.db-wal").stat().st_size < 12_000_000  # 1,000 pages and what came meanwhile
+
+
+@pytest.mark.parametrize("instead", [None, b""])
+async def test_no_connection_is_opened_to_another_file(embedded, tmp_path, instead):
+    """SQLite takes a file's log for that of the one in its place, and deletes it where that is empty."""
+    await embedded.write(insert, "before")
+    file, away = tmp_path / "gateway.db", tmp_path / "away.db"
+    log = file.with_name("gateway.db-wal")
+    with embedded.engine.connect() as known:
+        written = log.read_bytes()
+        assert written
+        file.rename(away)
+        if instead is not None:
+            file.write_bytes(instead)
+        with pytest.raises(StoreError, match="removed or replaced"), ExitStack() as opened:
+            list(
+                map(opened.enter_context, (embedded.engine.connect() for _ in range(10)))
+            )  # more than are kept
+        assert names(known) == ["before"]
+
+    assert log.read_bytes() == written
+    assert (file.read_bytes() if file.exists() else None) == instead
+    file.unlink(missing_ok=True)
+    away.rename(file)
+    assert await embedded.read(names) == ["before"]
+    with closing(sqlite3.connect(file)) as another:
+        assert another.execute("SELECT batch_id FROM booked_batches").fetchall() == [("before",)]
 
 
 async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):

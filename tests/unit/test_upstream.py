@@ -16,7 +16,6 @@ from tests.support.recorder import CLOSE, Gate, Recorder, answer, stream
 from tests.support.transcripts import OVERLOADED, PING, SHORT, event, events
 
 HOLD = 0.2
-LONG = 10.0
 
 
 @pytest.fixture
@@ -66,23 +65,6 @@ async def test_nothing_is_lost_when_the_hold_ends_inside_an_event(
     got = await client.send(exchange(streamed=True, hold=True))
 
     assert await read(got) == body
-
-
-async def test_a_message_begins_with_its_first_line(
-    client: Upstream, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It cannot be an error any more: the rest of the event is not waited for."""
-    monkeypatch.setattr(module, "HOLD_SECONDS", 600.0)
-    body, gates = events(SHORT), [Gate(), Gate()]
-    assert body.startswith(b"event: message_start\n")
-    recorder.script(
-        stream(body[:30], gates[0], body[30:]), stream(body[:10], HOLD, body[10:30], gates[1], body[30:])
-    )
-
-    for gate in gates:
-        got = await asyncio.wait_for(client.send(exchange(streamed=True, hold=True)), LONG)
-        gate.open()
-        assert await read(got) == body
 
 
 async def test_what_is_held_is_handed_on_whole(client: Upstream, recorder: Recorder) -> None:
