@@ -1,11 +1,11 @@
 """What the head of a request says, worked out once for all requests of a connection that repeat it.
 
 The requests that a client sends over one connection differ in their bodies; their heads are the same, byte
-for byte, but for the length of the body. `RepeatedHead` knows such a head again without parsing it, and what
-was worked out from it for one request stays in its `Head` for the next.
+for byte, but for the digits of the body's length. `RepeatedHead` knows such a head again without parsing it,
+and what was worked out from it for one request stays in its `Head` for the next.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from starlette.types import Scope
 
@@ -14,6 +14,11 @@ from gateway.errors import Dialect, Headers, dialect_of
 if TYPE_CHECKING:
     from gateway.catalog import Operation
     from gateway.pool import SentHeaders
+
+MAX_BYTES = 4096
+MAX_LINES = 64
+"""Of a head that is learnt: it is kept as long as its connection, which anybody may open. An SDK's has a
+quarter of that."""
 
 MAX_LENGTH_DIGITS = 9
 """Of a Content-Length that is read here; bodies of a gigabyte are left to the parser."""
@@ -35,12 +40,12 @@ class Head:
         route: its operation, dialect and path parameters; written by routing.
         digest: of the secret that it presents; written by security.
         media_type: of the body, which the operation takes; written by request validation.
-        query: parameters of path and query; written by request validation, on the envelope.
+        parameters: of path and query, judged; written by request validation, on the envelope.
         sent: what of it goes upstream; written by the relay.
     """
 
     __slots__ = (
-        "dialect", "digest", "media_type", "method", "path", "query", "route", "sent", "sound", "values",
+        "dialect", "digest", "media_type", "method", "parameters", "path", "route", "sent", "sound", "values",
     )  # fmt: skip
 
     def __init__(self, scope: Scope) -> None:
@@ -53,7 +58,7 @@ class Head:
         self.route: tuple[Operation, Dialect, dict[str, str]] | None = None
         self.digest: bytes | None = None
         self.media_type: bytes | None = None
-        self.query: dict[str, Any] | None = None
+        self.parameters: dict[str, Any] | None = None
         self.sent: SentHeaders | None = None
 
 
@@ -91,10 +96,13 @@ class RepeatedHead:
             url: the request's target.
             scope: what was made of its head.
         """
-        raw, end, _ = data.partition(b"\r\n\r\n")
+        end = b"\r\n\r\n"
+        size, headers = data.find(end, 0, MAX_BYTES), cast(Headers, scope["headers"])
+        if size < 0 or len(headers) > MAX_LINES or "head" not in scope:
+            return None
+        raw = data[:size]
         first, *lines = raw.split(b"\r\n")
-        headers: Headers = scope["headers"]
-        if not end or len(lines) != len(headers) or "head" not in scope:
+        if len(lines) != len(headers):
             return None
         if first != b"%b %b HTTP/1.1" % (scope["method"].encode(), url):
             return None

@@ -10,7 +10,7 @@ import socket
 import ssl
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -69,20 +69,27 @@ class Answer(Protocol):
         """Drop what is left; the connection is closed unless the body has come to its end."""
 
 
-class SentHeaders(dict[str, str]):
-    """Headers that go up with more than one request, and do not change.
+class SentHeaders(Mapping[str, str]):
+    """Headers that go up with more than one request, always by the same pool.
 
     Attributes:
-        lines: the same as HTTP says it, once they were sent.
+        lines: as that pool says them, its Host first; empty until it has.
     """
 
-    __slots__ = ("lines",)
+    __slots__ = ("_fields", "lines")
 
-    lines: bytes
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__(headers)
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
         self.lines = b""
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
 
 
 class Pool:

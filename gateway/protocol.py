@@ -22,8 +22,11 @@ MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 30.0
 """How long the head of a request may take from its first byte: of who sends it nothing is known yet."""
 
-LESSONS = 4
-"""Heads that a connection learns: an SDK sends a few, a proxy brings everybody's, which the parser reads."""
+LEARNT = 4
+"""Heads that a connection learns: an SDK sends a few; a proxy brings everybody's, left to the parser."""
+
+LESSONS = 16
+"""Heads that it tries to learn."""
 
 Standing = Literal["idle", "head", "body", "answer"]
 
@@ -204,7 +207,7 @@ class Http(HttpToolsProtocol):
         self._unbodied_bytes += len(data)
         if not self._in_body and b"pgrade:" in data:
             data = _without_upgrade(data)
-        elif not self._begun and self._requests and self._lessons < LESSONS:
+        elif not self._begun and self._requests and len(self._known) < LEARNT and self._lessons < LESSONS:
             self._first_read = data
         super().data_received(data)
         self._first_read = None
@@ -248,6 +251,8 @@ class Http(HttpToolsProtocol):
         self._in_body = True
         self._requests += 1
         super().on_headers_complete()
+        if self.scope["method"] == "CONNECT":  # whose body the parser takes for the next request
+            self.cycle.keep_alive = False
         if self._first_read is not None and self.cycle.keep_alive:
             scope: dict[str, Any] = {name: value for name, value in self.scope.items() if name != "task"}
             learnt = RepeatedHead.learn(self._first_read, self.url, scope)

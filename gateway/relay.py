@@ -4,7 +4,7 @@ The native dialect is byte-exact both ways. The envelope splices its own members
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from anthropic import APIConnectionError
@@ -57,9 +57,9 @@ async def send_envelope(
 
 def _sent_headers(
     call: Call, upstream: Upstream, choose: Callable[[Call, dict[str, str]], dict[str, str]]
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """What goes upstream for a call's headers; for those of an earlier call the same again."""
-    if call.trace is not None or call.uploading or b"anthropic-workspace-id" in call.head.values:
+    if b"anthropic-workspace-id" in call.head.values:  # which depends on the key
         return choose(call, upstream.default_headers)
     sent = call.head.sent
     if sent is None:
@@ -69,7 +69,7 @@ def _sent_headers(
 
 async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) -> Answer:
     if isinstance(body, Upload):
-        exchange.headers |= _announced_length(call)
+        exchange.headers = {**exchange.headers, **_announced_length(call)}
         exchange.body = aiter(body)
     else:
         exchange.body = body

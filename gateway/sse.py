@@ -114,8 +114,8 @@ class StreamMeter(Protocol):
 class Meter:
     """Reads usage from a native stream while its bytes pass by.
 
-    Only `message_start`, `message_delta`, `message_stop`, `error` and what has a `file_id` are parsed;
-    parsing each event would cost four times as much.
+    Only `message_start`, `message_delta`, `message_stop`, `error` and blocks that begin with a `file_id` are
+    parsed; parsing each event would cost four times as much.
 
     Args:
         threaded: the conversation is held by Anthropic, and goes on from the message's id.

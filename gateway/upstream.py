@@ -9,7 +9,7 @@ own SDK will see to that, goes to the pool at once.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ class Exchange:
 
     method: str
     target: str
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: bytes | AsyncIterator[bytes] | None = None
     retries: int = 0
     streamed: bool = False

@@ -81,11 +81,11 @@ class _RequestValidation:
 
     def check_owned(self, call: Call, query: bytes) -> dict[str, Any]:
         """The parameters of path and query, once these and `Accept` are known to be right."""
-        parameters = call.head.query
+        parameters = call.head.parameters
         if parameters is None:
             self.check_accept(call)
             self.parameters.check_path(call.parameters)
-            parameters = call.head.query = {**call.parameters, **self.parameters.query(query)}
+            parameters = call.head.parameters = {**call.parameters, **self.parameters.query(query)}
         return parameters
 
     def check_accept(self, call: Call) -> None:

@@ -115,9 +115,11 @@ class CallTrace:
         """
         self._end_attempt()
         span = self._attempt = self._begin_attempt(exchange, retries_taken)
-        for name in TRACE_HEADERS:
-            exchange.headers.pop(name.decode(), None)
-        self._tracing.propagator.inject(exchange.headers, set_span_in_context(span, Context()))
+        headers = {
+            name: value for name, value in exchange.headers.items() if name.encode() not in TRACE_HEADERS
+        }
+        self._tracing.propagator.inject(headers, set_span_in_context(span, Context()))
+        exchange.headers = headers
         try:
             answer = await send(exchange, retries_taken)
         except BaseException as error:
