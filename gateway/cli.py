@@ -175,7 +175,9 @@ def admin_key(options: Namespace) -> int:
         print("The admin key is set by GATEWAY_ADMIN_KEY: change it there.", file=sys.stderr)
         return 1
     from gateway import keys
+    from gateway.cli_database import check_exists
 
+    check_exists(settings)
     path = keys.replace_admin_key(settings.data_dir)
     asyncio.run(_record_admin_key(settings))
     if options.json:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from gateway import __version__, cli
+from gateway.opening import open_store
 from gateway.prices import PriceTable
-from gateway.settings import NAMES
+from gateway.settings import NAMES, load
 
 
 @pytest.fixture
@@ -191,6 +192,10 @@ def test_a_lost_admin_key_is_replaced_and_not_shown(
     env_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     env_file.write_text(f"UPSTREAM=sandbox\nDATA_DIR={tmp_path / 'data'}\n")
+    assert cli.main(["--env-file", str(env_file), "admin-key"]) == 1
+    assert "is DATA_DIR the one of the server?" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+    open_store(load(env_file=env_file)).close_now()
     keys = []
     for json_option in ([], ["--json"]):
         assert cli.main(["--env-file", str(env_file), "admin-key", *json_option]) == 0
