@@ -104,7 +104,7 @@ def check_target(path: bytes) -> None:
     if not path.startswith(b"/"):
         raise BadRequest("the path must start with /")
     if _SUSPECT.search(path) and path != b"/" and any(map(_is_tricky, path.split(b"/")[1:])):
-        raise BadRequest("the path has an empty, relative or unprintable segment")
+        raise BadRequest("the path has a slash too many, or a relative or unprintable segment")
 
 
 _SUSPECT = re.compile(rb"//|/\.|/$|%|[\x00-\x20\x7f\\]")
