@@ -280,7 +280,13 @@ def _rows(connection: Connection) -> Iterator[Any]:
 
 
 def _prune(session: Session, before: int) -> int:
-    last = session.connection.execute(select(func.max(audit.c.sequence)).where(audit.c.at < before)).scalar()
+    # Only up to the first row that is young: a row whose clock was wrong takes none with it.
+    young = select(func.min(audit.c.sequence)).where(audit.c.at >= before)
+    first = session.connection.execute(young).scalar()
+    old = select(func.max(audit.c.sequence)).where(audit.c.at < before)
+    if first is not None:
+        old = old.where(audit.c.sequence < first)
+    last = session.connection.execute(old).scalar()
     if last is None:
         return 0
     return session.connection.execute(delete(audit).where(audit.c.sequence < last)).rowcount

@@ -49,7 +49,8 @@ class BodyReader:
         if not announced.isdigit():
             raise BadRequest("Content-Length must be a number")
         if int(announced) > self.limit:
-            raise self._too_large()
+            # What comes of it is dropped. To close the connection meanwhile would take the answer with it.
+            raise ContentTooLarge(self._refusal)
         return int(announced)
 
     async def read(self, call: Call) -> bytes:
@@ -101,9 +102,12 @@ class BodyReader:
         return body
 
     def _too_large(self) -> ContentTooLarge:
-        return ContentTooLarge(
-            f"the body is larger than {self.limit // MEGABYTE} MB", headers=[(b"connection", b"close")]
-        )
+        """Of a body whose end nobody knows."""
+        return ContentTooLarge(self._refusal, headers=[(b"connection", b"close")])
+
+    @property
+    def _refusal(self) -> str:
+        return f"the body is larger than {self.limit // MEGABYTE} MB"
 
 
 def media_type(content_type: bytes) -> tuple[bytes, bytes]:

@@ -141,10 +141,12 @@ class Balance:
                 return Refusal(window, limit, spent, calendar.resets_at(window, self.day), used_up)
         return None
 
-    def reserve(self, amount: int) -> None:
-        """Hold an amount for a call of today."""
-        self.day_reserved += amount
-        self.month_reserved += amount
+    def reserve(self, day: str, amount: int) -> None:
+        """Hold an amount for a call of a day, in the windows in which `settle` frees it."""
+        if day == self.day:
+            self.day_reserved += amount
+        if day[:7] == self.month:
+            self.month_reserved += amount
 
     def settle(self, day: str, reserved: int, cost: int) -> None:
         """Turn a reservation of a day into its cost; what belongs to a former window touches no later one."""

@@ -275,8 +275,9 @@ class Connection(asyncio.BufferedProtocol):
             body: the body, whole or in pieces; what its iterator raises comes out of here.
             length: of a body in pieces, or None to send it chunked.
             bodyless: the answer has no body, whatever its headers say (HEAD).
-            total: seconds until the last byte of the answer, or None.
-            silence: seconds without a byte in either direction; counts where `total` is None.
+            total: seconds until the last byte of the answer, from the last piece of the body on, or None.
+            silence: seconds without a byte in either direction; counts where `total` is None, and while a
+                body is sent in pieces.
 
         Raises:
             ConnectionDied: no byte of an answer came.
@@ -290,13 +291,16 @@ class Connection(asyncio.BufferedProtocol):
         self._bodyless = bodyless
         self._heard = False
         self._futile_bytes = 0
-        self._start_timer(total, silence)
+        whole = body is None or isinstance(body, bytes)
+        self._start_timer(total if whole else None, silence)
         try:
             if body is None or isinstance(body, bytes):
                 self._transport.write(b"%b\r\n%b" % (head, body) if body else head + b"\r\n")
             else:
                 self._sending = True
-                self._sender = self._loop.create_task(self._send_pieces(self._transport, head, body, length))
+                self._sender = self._loop.create_task(
+                    self._send_pieces(self._transport, head, body, length, total, silence)
+                )
                 self._sender.add_done_callback(self._sent)
             await arrived
         except BaseException:
@@ -443,7 +447,13 @@ class Connection(asyncio.BufferedProtocol):
         return ConnectionBroken("the connection broke off") if self._heard else ConnectionDied()
 
     async def _send_pieces(
-        self, transport: asyncio.Transport, head: bytes, body: AsyncIterator[bytes], length: int | None
+        self,
+        transport: asyncio.Transport,
+        head: bytes,
+        body: AsyncIterator[bytes],
+        length: int | None,
+        total: float | None,
+        silence: float,
     ) -> None:
         """Send a body in pieces; in a task of its own: the answer may come, or time be up, before its end."""
         chunked = length is None
@@ -463,6 +473,8 @@ class Connection(asyncio.BufferedProtocol):
         if chunked:
             transport.write(b"0\r\n\r\n")
         self._sending = False
+        if total is not None and self._deadline is not None:
+            self._start_timer(total, silence)
 
     def _sent(self, sender: asyncio.Task[None]) -> None:
         """The body is sent, or not: then what its iterator raised is told to whoever waits for the answer."""

@@ -127,7 +127,8 @@ def native_stream(call: Call, answer: Answer) -> StreamResponse:
     def failure(error: BaseException) -> bytes:
         call.stream_error = _stream_error(error)
         event = sse.error_event(call.stream_error, _failure_message(error), call.request_id)
-        return event if meter.at_boundary() else b"\n\n" + event
+        # A blank line would hand the broken event to the caller; so it becomes part of the error's.
+        return event if meter.at_boundary() else b"\n" + event
 
     headers = [*response_headers(answer), *STREAM_HEADERS]
     return _MessageStream(call, headers, answer, meter, failure)

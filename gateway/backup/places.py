@@ -74,10 +74,15 @@ class Places:
         return (self.database, self._beside("-wal"), self._beside("-shm"))
 
     def entries(self) -> list[Path]:
-        """What stands in DATA_DIR, but for the database, hidden names and what no archive has."""
+        """What stands in DATA_DIR, but for the database, hidden names and what no archive has.
+
+        Where the database is elsewhere, one that was left behind here is none of these either.
+        """
         if not self.data.is_dir():
             return []
-        database = {path.name for path in self.database_files} if self.database.parent == self.data else set()
+        database = {f"gateway.db{suffix}" for suffix in ("", "-wal", "-shm")}
+        if self.database.parent == self.data:
+            database |= {path.name for path in self.database_files}
         return [
             path
             for path in sorted(self.data.iterdir())
@@ -89,7 +94,8 @@ class Places:
         for entry in self.entries():
             if entry.is_file():
                 yield DATA + entry.name, entry
-            for folder, _, names in os.walk(entry):
+            for folder, folders, names in os.walk(entry):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for path in (Path(folder, name) for name in sorted(names)):
                     if path.is_file() and not path.name.startswith(".") and path.suffix != UNFINISHED:
                         yield DATA + path.relative_to(self.data).as_posix(), path

@@ -64,7 +64,7 @@ def restore(places: Places, stream: BinaryIO, progress: Progress, *, force: bool
         _refuse_running(places)
         replaced = _move_aside(places) if existing else None
         for source, target in _moves(staged, places):
-            shutil.move(source, target)
+            _move(source, target)
         kept = not _restore_prices(staged / PRICES, places.prices)
     _sync_folder(places.data)
     return Restored(manifest, replaced, kept)
@@ -85,6 +85,19 @@ def _move_aside(places: Places) -> Path:
     for path in _existing(places):
         shutil.move(path, folder / path.name)
     return folder
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file or folder; a file to another file system so that it is there whole or not at all."""
+    if source.is_dir() or source.stat().st_dev == target.parent.stat().st_dev:
+        shutil.move(source, target)
+        return
+    draft = target.with_name(f".{target.name}.restored")
+    shutil.copy2(source, draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    draft.replace(target)
+    _sync_folder(target.parent)
 
 
 def _moves(staged: Path, places: Places) -> Iterator[tuple[Path, Path]]:

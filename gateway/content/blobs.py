@@ -159,6 +159,8 @@ def _known(connection: Connection, names: list[str]) -> set[str]:
 
 
 def _insert(session: Session, content_id: str, sequence: int, piece: bytes, now: int) -> None:
+    if session.retried and _select(session.connection, content_id, sequence) is not None:
+        return  # the former attempt was committed after all
     row = content_chunks.insert().values(content_id=content_id, sequence=sequence, data=piece, created_at=now)
     session.connection.execute(row)
 

@@ -260,6 +260,8 @@ def _unwritable(fault: OSError) -> ServiceUnavailable:
 
 
 def _insert(session: Session, stored: Stored) -> None:
+    if session.retried and _find(session.connection, stored.id) is not None:
+        return  # the former attempt was committed after all
     session.connection.execute(
         contents.insert().values({name: getattr(stored, name) for name in Stored.__slots__})
     )

@@ -315,9 +315,10 @@ class KeyRing:
             seen = (status.st_mtime_ns, status.st_ino)
             if seen == self._admin_seen:
                 return
+            read = digest(read_admin_key(self._admin_file))  # while it cannot be, the key in memory holds
             self._admin_seen = seen
             self._index.pop(self._admin_digest, None)
-            self._admin_digest = digest(read_admin_key(self._admin_file))
+            self._admin_digest = read
         self._index[self._admin_digest] = _Entry(self._admin_digest, self._admin, float("inf"))
 
 

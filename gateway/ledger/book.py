@@ -180,7 +180,7 @@ class Book:
             balance.roll(start.day)
             refusal = balance.refuse(start.budget, start.reserved, self._calendar)
             if refusal is None:
-                balance.reserve(start.reserved)
+                balance.reserve(start.day, start.reserved)
                 touched[start.key_id] = balance
             else:
                 refusals[start.id] = refusal

@@ -46,7 +46,7 @@ class Instance:
     async def renew(self) -> None:
         """Give a sign of life, where no lock does: on one machine an idle gateway lets the disk sleep."""
         if self._locks is None:
-            await self._store.write(_renew, self.id)
+            await self._store.write(_renew, self.id, self._token)
 
     def dead(self, connection: Connection) -> list[int]:
         """The processes that died and may have left calls open."""
@@ -54,7 +54,8 @@ class Instance:
         rows = {row.id: row for row in connection.execute(select(instances))}
         now = _now(connection)
         dead = [row.id for row in rows.values() if row.id != self.id and self._is_dead(row, now)]
-        return dead + [number for number in connection.execute(opened).scalars() if number not in rows]
+        known = {*rows, self.id}  # even where another has struck us out meanwhile
+        return dead + [number for number in connection.execute(opened).scalars() if number not in known]
 
     def forget(self, session: Session, dead: list[int]) -> None:
         """Strike out processes whose calls are all closed."""
@@ -99,7 +100,8 @@ def _folder(store: Store) -> Path:
 
 
 def _locks_beside(database: Path) -> Path:
-    return database.with_name("instances")
+    """The folder of locks, beside the file itself, by whatever link it is named."""
+    return database.resolve().with_name("instances")
 
 
 def _lock(path: Path) -> IO[bytes] | None:
@@ -127,8 +129,10 @@ def _register(session: Session, token: str) -> int:
     return int(session.connection.execute(row).scalar_one())
 
 
-def _renew(session: Session, number: int) -> None:
+def _renew(session: Session, number: int, token: str) -> None:
     expires_at = _now(session.connection) + int(LEASE * 1000)
-    session.connection.execute(
+    renewed = session.connection.execute(
         instances.update().where(instances.c.id == number).values(expires_at=expires_at)
     )
+    if not renewed.rowcount:  # held for dead after a pause, and struck out
+        session.connection.execute(instances.insert().values(id=number, token=token, expires_at=expires_at))

@@ -56,6 +56,13 @@ THREADS_TURN = 64
 """Commits of which the thread makes two: its connection moves SQLite's log into the file when that is long,
 and the commit after that syncs the new log's head."""
 
+_SQLITE_FAILS = frozenset({5, 6, 7, 8, 10, 13, 14})
+"""BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN (https://www.sqlite.org/rescode.html)."""
+
+_SQLSTATE_FAILS = ("08", "25006", "40", "53", "55", "57", "58")
+"""Beginnings: connections, read only, deadlocks, resources, locks, the operator, the system
+(https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
 Batch = Callable[["Session", list[Any]], list[Any]]
 """Writes items in the session's transaction, returns a result for each. It may run twice: no side effects."""
 
@@ -326,6 +333,8 @@ class Writer:
                 try:
                     results.append(operation.batch(session, [operation.item])[0])
                 except Exception as failure:  # handed to whoever waits
+                    if is_failing(failure):
+                        raise
                     session.cursor.execute("ROLLBACK TO SAVEPOINT item")
                     results.append(failure)
                 session.cursor.execute("RELEASE SAVEPOINT item")
@@ -333,6 +342,7 @@ class Writer:
         except BaseException:
             self._roll_back(here=False)
             raise
+        self._failed = -FAILING_FOR
         return results
 
     def _fail(self, group: list[Operation], failure: Exception) -> list[tuple[Operation, Any]]:
@@ -402,6 +412,15 @@ class Writer:
             session.cursor.close()
             session.connection.invalidate()
             session.connection.close()
+
+
+def is_failing(failure: Exception) -> bool:
+    """Whether the database itself failed, not what was asked of it: the same may succeed later."""
+    cause = getattr(failure, "orig", failure)  # SQLAlchemy's errors hold the driver's
+    code, state = getattr(cause, "sqlite_errorcode", None), getattr(cause, "sqlstate", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_FAILS
+    return state is not None and state.startswith(_SQLSTATE_FAILS)
 
 
 def _deliver(results: Iterable[tuple[Operation, Any]], here: asyncio.AbstractEventLoop | None = None) -> None:

@@ -48,6 +48,14 @@ def front(tmp_path_factory: pytest.TempPathFactory, sandbox: Client) -> Iterator
         yield gateway
 
 
+@pytest.mark.parametrize("target", ["/v1/messages", "/api/v1/keys"])
+def test_a_body_that_is_too_large_is_told_so(front: Gateway, target: str) -> None:
+    """The answer is not lost while the rest of the body is still coming."""
+    for _ in range(5):
+        got = front.call("POST", target, BLOCK * 40, [("content-type", "application/json")])
+        assert got.status == 413
+
+
 @dialects
 def test_file(sandbox: Client, front: Gateway, upload: str, files: str) -> None:
     assert front.call("GET", files).status == 200

@@ -239,7 +239,9 @@ def test_cut_stream(gateway: Gateway, upstream: Recorder, cut: int, ending: str)
         name, data = told.strip().split(b"\n")
         assert name == b"event: error"
         assert json.loads(data.removeprefix(b"data: "))["error"]["type"] == "api_error"
-        assert told.startswith(b"\n\n") == (cut == CUT_AT["inside an event"])
+        # A broken event is no event of its own: the SDKs would read its data.
+        begun = b"\n" if cut == CUT_AT["inside an event"] else b""
+        assert told == begun + told.lstrip(b"\n")
     line = gateway.request_line(native.header("x-request-id"))
     assert (line["status_code"], line["input_tokens"]) == (200, 25)
 

@@ -82,6 +82,16 @@ async def test_old_rows_can_go_without_breaking_the_chain(audit, store, clock):
     assert (await store.read(verify)).broken_at == 11
 
 
+async def test_a_row_of_a_wrong_clock_takes_no_young_ones_with_it(audit, store, clock):
+    await write(audit, store, 5)
+    now, clock.now = clock.now, 0
+    await write(audit, store, 1)
+    clock.now = now
+    await write(audit, store, 1)
+    assert await audit.prune(clock.now - 50) == 0
+    assert len(await rows(store)) == 7
+
+
 async def test_a_flood_of_refusals_is_counted(audit, store, clock):
     for _ in range(1000):
         audit.refuse("10.0.0.1", "create_message", "auth")

@@ -235,10 +235,31 @@ def test_existing_data_are_refused_or_moved_aside(
     assert not list(site.data.glob(".half-done-*"))
 
 
-def test_no_restore_under_a_running_server(
-    site: Site, archive: Path, capsys: pytest.CaptureFixture[str]
+def test_what_an_operator_left_in_the_folder_comes_along(
+    site: Site, elsewhere: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = Store(f"sqlite:///{site.data / 'gateway.db'}")
+    """Whatever a backup takes in, a restore takes out."""
+    left = ["gateway.db~", "gateway (copy).db", "données.txt", "notes/.git/HEAD", "notes/to do"]
+    for name in left:
+        (site.data / name).parent.mkdir(exist_ok=True, parents=True)
+        (site.data / name).write_text(name)
+
+    assert site.run("backup", tmp_path / "backup.tar") == 0
+    assert elsewhere.run("restore", tmp_path / "backup.tar") == 0, capsys.readouterr().err
+
+    found = {name for name in left if (elsewhere.data / name).exists()}
+    assert found == {name for name in left if ".git" not in name}
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_restore_under_a_running_server(
+    site: Site, archive: Path, capsys: pytest.CaptureFixture[str], linked: bool, tmp_path: Path
+) -> None:
+    database = site.data / "gateway.db"
+    if linked:
+        database = tmp_path / "link.db"
+        database.symlink_to(site.data / "gateway.db")
+    store = Store(f"sqlite:///{database}")
     instance = Instance(store)
     try:
         assert site.run("restore", archive, "--force") == 1
@@ -559,9 +580,11 @@ def test_a_database_outside_of_the_data_folder(site: Site, tmp_path: Path, elsew
     with site.env_file.open("a") as file:
         file.write(f"DATABASE_URL=sqlite:///{database}\n")
 
+    (site.data / "gateway.db").write_text("left behind")
     assert site.run("backup", tmp_path / "backup.tar") == 0
     assert elsewhere.run("restore", tmp_path / "backup.tar") == 0
     assert site.run("restore", tmp_path / "backup.tar", "--force") == 0
+    assert (site.data / "gateway.db").read_text() == "left behind"
     with closing(sqlite3.connect(database)) as connection:
         assert list(connection.iterdump()) == elsewhere.dump()
 

@@ -366,3 +366,17 @@ def test_the_memory_of_what_was_learned_is_bounded():
     for number in range(GROUPS):
         learned.add(f"key {number}", f"model {number}", 1000, Sample(1, 1))
     assert len(learned._groups) == GROUPS
+
+
+async def test_a_start_of_yesterday_holds_nothing_of_today(ledger, store, clock):
+    """Replicas' clocks differ, or a call stood in line over midnight while another opened the new day."""
+    who = key(day=DOLLAR, month=DOLLAR)
+    ledger.settle(await begin(ledger, who), cents(3))
+    clock.now = datetime.fromisoformat("2026-12-01T12:00:00+01:00").timestamp()
+    ledger.settle(await begin(ledger, who), cents(3))
+    clock.now = datetime.fromisoformat("2026-11-30T12:00:00+01:00").timestamp()
+    late = await begin(ledger, who)
+    held = await balance(store, who)
+    assert (held.day, held.day_reserved, held.month_reserved) == ("2026-12-01", 0, 0)
+    ledger.settle(late, cents(3))
+    assert await balance(store, who) == held

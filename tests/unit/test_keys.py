@@ -308,7 +308,13 @@ async def test_a_replaced_admin_key_works_in_a_running_process(tmp_path, store):
     await ring.refresh()
     with pytest.raises(AuthenticationFailed):
         ring.authenticate(old)
-    assert ring.authenticate(path.read_text().strip()).admin
+    new = path.read_text().strip()
+    assert ring.authenticate(new).admin
+    path.write_text("cut")
+    for _ in range(2):  # each look says so, and the key in memory holds
+        with pytest.raises(ValueError, match="holds no key"):
+            await ring.refresh()
+    assert ring.authenticate(new).admin
     path.unlink()
     await ring.refresh()
 

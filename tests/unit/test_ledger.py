@@ -341,6 +341,24 @@ async def test_a_replica_that_was_taken_for_dead_does_not_book_twice(ledger, sto
     assert "closed by another process" in caplog.text
 
 
+async def test_a_replica_that_was_struck_out_comes_back(ledger, store, monkeypatch):
+    """It stood still for longer than its lease: the next sign of life enters it again, under its number.
+
+    On one machine it is never struck out, as the system knows that it lives.
+    """
+    other = Ledger(store, PRICES, ZoneInfo("UTC"))
+    monkeypatch.setattr(instances_module, "_now", lambda _: int((time.time() + 60) * 1000))
+    assert await ledger.sweep() == 0
+    monkeypatch.undo()
+    call = await begin(other)
+    assert await other.sweep() == 0, "nobody closes its own calls"
+    await other._instance.renew()
+    assert await ledger.sweep() == 0
+    other.settle(call, USAGE)
+    assert [row.status for row in await rows(store)] == ["done"]
+    await other.close()
+
+
 async def test_a_long_ledger_makes_neither_a_call_nor_a_report_costlier(tmp_path):
     """Measured in the steps of SQLite's machine, which are the same wherever and whenever it runs."""
 

@@ -225,10 +225,9 @@ async def test_no_connection_is_opened_to_another_file(embedded, tmp_path, inste
         file.rename(away)
         if instead is not None:
             file.write_bytes(instead)
+        more_than_are_kept = (embedded.engine.connect() for _ in range(10))
         with pytest.raises(StoreError, match="removed or replaced"), ExitStack() as opened:
-            list(
-                map(opened.enter_context, (embedded.engine.connect() for _ in range(10)))
-            )  # more than are kept
+            list(map(opened.enter_context, more_than_are_kept))
         assert names(known) == ["before"]
 
     assert log.read_bytes() == written
@@ -238,6 +237,32 @@ async def test_no_connection_is_opened_to_another_file(embedded, tmp_path, inste
     assert await embedded.read(names) == ["before"]
     with closing(sqlite3.connect(file)) as another:
         assert another.execute("SELECT batch_id FROM booked_batches").fetchall() == [("before",)]
+
+
+async def test_what_is_posted_outlives_a_database_that_takes_no_writes(database_url, monkeypatch):
+    """Whichever statement meets it: a full disk, a lock, one that is set to read only."""
+    monkeypatch.setattr("gateway.store.writer.RETRY_AFTER", 0.1)
+    store = Store(database_url)
+    failing = True
+    begin = store.writer._begin
+
+    def read_only(*, here):
+        session = begin(here=here)
+        if store.embedded:
+            session.cursor.execute(f"PRAGMA query_only={int(failing)}")
+        elif failing:
+            session.cursor.execute("SET TRANSACTION READ ONLY")
+        return session
+
+    monkeypatch.setattr(store.writer, "_begin", read_only)
+    store.post(lambda session, items: [insert(session, item) for item in items], "posted")
+    with pytest.raises(ServiceUnavailable):
+        await store.write(insert, "awaited")
+    assert store.writer.failing
+    failing = False
+    await eventually(store, ["posted"])
+    assert not store.writer.failing
+    await store.close()
 
 
 async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):
