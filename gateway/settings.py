@@ -198,8 +198,8 @@ class Settings(BaseSettings):
         600,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that a JSON answer may take as a whole once the body is sent; for a stream, and while"
-        " a large body is sent, the longest silence.",
+        description="Seconds that a JSON answer may take as a whole once the body is sent; for a stream, and"
+        " while a large body is sent, the longest silence.",
     )
     anthropic_max_retries: int = Field(
         2,
