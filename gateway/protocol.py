@@ -75,6 +75,10 @@ class Cycle(RequestResponseCycle):
     def _send_head(self, message: Any) -> bool:
         """Send status and headers, if nothing is unusual about them; returns whether it was done."""
         status, length = message["status"], None
+        if (
+            self.waiting_for_100_continue
+        ):  # its body may never come: what does, is nobody's (RFC 9110 §10.1.1)
+            self.keep_alive = False
         if not self.keep_alive or status in BODILESS_STATUSES:
             return False
         headers = [*self.default_headers, *message["headers"]]

@@ -1,6 +1,8 @@
 """Requests that no honest client sends, byte by byte: refused, or understood as a server in front does."""
 
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -56,6 +58,34 @@ def test_trailers_change_nothing(relay: Relay) -> None:
     assert relay.upstream.only.body == BODY
     assert b"from-a-trailer" not in relay.upstream.only.head
     assert str(got.header("x-request-id")).startswith("req_")
+
+
+# A body that waits to be asked for: who is refused instead may keep it (RFC 9110 §10.1.1).
+
+
+@pytest.mark.parametrize(
+    ("key", "length", "status"),
+    [(b"x-api-key: wrong", 5, 401), (KEY, 40_000_000, 413), (KEY, len(BODY), 200)],
+)
+def test_a_refusal_before_the_body_ends_the_connection(
+    relay: Relay, key: bytes, length: int, status: int
+) -> None:
+    head = b"POST /v1/messages HTTP/1.1\r\nhost: gateway\r\n%b\r\n%b\r\n" % (key, JSON)
+    head += b"content-length: %d\r\nexpect: 100-continue\r\n\r\n" % length
+    address = urlsplit(relay.gateway.url)
+    with socket.create_connection((address.hostname, address.port), 10) as caller:
+        caller.sendall(head)
+        got = caller.recv(65_536)
+        if status == 200:
+            assert got == b"HTTP/1.1 100 Continue\r\n\r\n"
+            caller.sendall(BODY)
+            got = caller.recv(65_536)
+            assert b"connection: close" not in got
+        else:
+            assert b"connection: close" in got
+            while caller.recv(65_536):
+                continue
+        assert got.startswith(b"HTTP/1.1 %d " % status)
 
 
 # Upgrades: Java's client asks for HTTP/2 on every plain connection, with whatever it sends.
