@@ -167,7 +167,12 @@ class Health:
     def __init__(self, gateway: Gateway, upstream: Recorder | None = None) -> None:
         self._gateway = gateway
         self._upstream = upstream
+        eventually(self._all_settled, SETTLED)  # a call is written down some milliseconds after its answer
         self._base = self._now()
+
+    def _all_settled(self) -> bool | None:
+        now = self._now()
+        return not (now["budget_reserved_dollars"] or now["db_queue_depth"]) or None
 
     def check(self) -> None:
         """Fails unless nothing is left: no call, task, place in line, reservation, row, descriptor."""
