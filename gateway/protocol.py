@@ -172,12 +172,10 @@ class Http(HttpToolsProtocol):
         """Begin a request whose head says what an earlier one said, but for the length of its body."""
         self._requests += 1
         self.url = known.url
-        scope = known.scope(digits)
+        scope: Any = known.scope(digits)
         scope["state"] = self.app_state.copy()
-        self.scope = scope  # type: ignore[assignment]
-        self.expect_100_continue = False
         self.cycle = Cycle(
-            scope=self.scope,
+            scope=scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -199,7 +197,7 @@ class Http(HttpToolsProtocol):
         """Take in what is due of a body; returns what lies behind it."""
         if not (data and self._due):
             return data
-        body, rest = (data, b"") if len(data) <= self._due else (data[: self._due], data[self._due :])
+        body, rest = data[: self._due], data[self._due :]
         self._due -= len(body)
         self.on_body(body)
         if not self._due:
@@ -260,8 +258,9 @@ class Http(HttpToolsProtocol):
         if self._first_read is not None and self.cycle.keep_alive:
             scope: dict[str, Any] = {name: value for name, value in self.scope.items() if name != "task"}
             learnt = RepeatedHead.learn(self._first_read, self.url, scope)
-            self._known += [] if learnt is None else [learnt]
             self._lessons += 1
+            if learnt is not None:
+                self._known.append(learnt)
         self._first_read = None  # what comes behind it in the same read begins elsewhere
         # What the parser still finds are trailers: the stock class would add them to the headers that are
         # being acted upon, past a proxy that has looked at those alone (RFC 9110 §6.5.1).

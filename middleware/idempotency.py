@@ -24,12 +24,12 @@ from gateway.idempotency import (
     fingerprint,
     idempotency_key,
 )
+from gateway.relay import EVENT_STREAM
 from gateway.responses import KEEPALIVE
 from middleware.operations import OperationAPI, OperationMiddleware
 
 logger = logging.getLogger("gateway")
 
-STREAM = b"text/event-stream"
 REPLAYED = (b"idempotency-replayed", b"true")
 RETRY_AFTER = b"1"
 
@@ -121,7 +121,7 @@ class _Idempotency:
         if await request.whole() != earlier.fingerprint:
             raise _other_request()
         self.register.replays += 1
-        streamed = header(earlier.headers, b"content-type").startswith(STREAM)
+        streamed = header(earlier.headers, b"content-type").startswith(EVENT_STREAM)
         call.streamed = self.operation.stream == "sse" and streamed
         await send(
             {

@@ -71,7 +71,7 @@ class Places:
     @property
     def database_files(self) -> tuple[Path, Path, Path]:
         """The database with what SQLite keeps beside it."""
-        return (self.database, self._beside("-wal"), self._beside("-shm"))
+        return _with_companions(self.database)
 
     def entries(self) -> list[Path]:
         """What stands in DATA_DIR, but for the database, hidden names and what no archive has.
@@ -80,9 +80,10 @@ class Places:
         """
         if not self.data.is_dir():
             return []
-        database = {f"gateway.db{suffix}" for suffix in ("", "-wal", "-shm")}
-        if self.database.parent == self.data:
-            database |= {path.name for path in self.database_files}
+        databases = (self.data / "gateway.db", self.database)
+        database = {
+            path.name for one in databases if one.parent == self.data for path in _with_companions(one)
+        }
         return [
             path
             for path in sorted(self.data.iterdir())
@@ -100,5 +101,6 @@ class Places:
                     if path.is_file() and not path.name.startswith(".") and path.suffix != UNFINISHED:
                         yield DATA + path.relative_to(self.data).as_posix(), path
 
-    def _beside(self, suffix: str) -> Path:
-        return self.database.with_name(self.database.name + suffix)
+
+def _with_companions(database: Path) -> tuple[Path, Path, Path]:
+    return (database, database.with_name(f"{database.name}-wal"), database.with_name(f"{database.name}-shm"))

@@ -92,11 +92,8 @@ def _move(source: Path, target: Path) -> None:
     if source.is_dir() or source.stat().st_dev == target.parent.stat().st_dev:
         shutil.move(source, target)
         return
-    draft = target.with_name(f".{target.name}.restored")
-    shutil.copy2(source, draft)
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    draft.replace(target)
+    with source.open("rb") as content, complete_or_absent(target) as file:
+        shutil.copyfileobj(content, file)
     _sync_folder(target.parent)
 
 

@@ -315,11 +315,10 @@ class Writer:
                 answers = batch(session, [group[index].item for index in indexes])
                 for index, answer in zip(indexes, answers, strict=True):
                     results[index] = answer
-            session.cursor.execute("COMMIT")
+            self._commit(session)
         except BaseException:
             self._roll_back(here=here)
             raise
-        self._failed = -FAILING_FOR
         return results
 
     def _apart(self, group: list[Operation]) -> list[Any]:
@@ -338,12 +337,15 @@ class Writer:
                     session.cursor.execute("ROLLBACK TO SAVEPOINT item")
                     results.append(failure)
                 session.cursor.execute("RELEASE SAVEPOINT item")
-            session.cursor.execute("COMMIT")
+            self._commit(session)
         except BaseException:
             self._roll_back(here=False)
             raise
-        self._failed = -FAILING_FOR
         return results
+
+    def _commit(self, session: Session) -> None:
+        session.cursor.execute("COMMIT")
+        self._failed = -FAILING_FOR
 
     def _fail(self, group: list[Operation], failure: Exception) -> list[tuple[Operation, Any]]:
         """Tell those who wait; keep what nobody waits for, which must not be lost, and try again later."""
