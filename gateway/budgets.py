@@ -37,6 +37,8 @@ GROUPS = 4096
 
 PERCENTILE = 0.95
 
+_ONE_DAY = timedelta(days=1)
+
 
 class Calendar:
     """Days and months in the zone of the budgets.
@@ -66,7 +68,7 @@ class Calendar:
         """When the window that holds a day is over."""
         today = date.fromisoformat(day)
         if window == "day":
-            return self._midnight(today + timedelta(days=1))
+            return self._midnight(today + _ONE_DAY)
         return self._midnight((today.replace(day=1) + timedelta(days=32)).replace(day=1))
 
     def _turn(self, now: float) -> None:
@@ -75,7 +77,7 @@ class Calendar:
             self._date = datetime.fromtimestamp(now, self.zone).date()
             self._day = self._date.isoformat()
             self._from = self._midnight(self._date).timestamp()
-            self._until = self._midnight(self._date + timedelta(days=1)).timestamp()
+            self._until = self._midnight(self._date + _ONE_DAY).timestamp()
 
     def _midnight(self, day: date) -> datetime:
         return datetime(day.year, day.month, day.day, tzinfo=self.zone)
@@ -119,6 +121,10 @@ class Balance:
     month: str = ""
     month_spent: int = 0
     month_reserved: int = 0
+
+    def is_far_from(self, day: str) -> bool:
+        """Whether more than a day lies between: a clock was wrong, or it was long ago."""
+        return day != self.day and abs(date.fromisoformat(day) - date.fromisoformat(self.day)) > _ONE_DAY
 
     def roll(self, day: str) -> None:
         """Begin new windows when their time has come."""
@@ -191,27 +197,31 @@ class Balances:
         return {row[0]: Balance(*row) for row in session.cursor.fetchall()}
 
     def open(self, session: Session, key_id: str, day: str) -> Balance:
-        """Begin a balance for a key that has none: with what the ledger says it has spent and reserved."""
+        """Begin a balance for a key that has none."""
         if not self._embedded:  # no replica may settle between our reading and our insert
             session.cursor.execute("LOCK TABLE usage_daily IN SHARE ROW EXCLUSIVE MODE")
-        month = day[:7]
-
-        def spent(since: str) -> int:
-            total = select(func.coalesce(func.sum(usage_daily.c.cost), 0)).where(
-                usage_daily.c.key_id == key_id, usage_daily.c.day >= since
-            )
-            return int(session.connection.execute(total).scalar_one())
-
-        def reserved(since: str) -> int:
-            total = select(func.coalesce(func.sum(calls.c.reserved), 0)).where(
-                calls.c.status == "started", calls.c.key_id == key_id, calls.c.day >= since
-            )
-            return int(session.connection.execute(total).scalar_one())
-
-        first = f"{month}-01"
-        balance = Balance(key_id, day, spent(day), reserved(day), month, spent(first), reserved(first))
+        balance = self.reckon(session, key_id, day)
         session.cursor.execute(self._insert, _row(balance))
         return balance
+
+    def reckon(self, session: Session, key_id: str, day: str) -> Balance:
+        """What the ledger says that a key has spent and reserved; a balance that exists must be locked."""
+        month = day[:7]
+
+        def spent(first: str, last: str) -> int:
+            total = select(func.coalesce(func.sum(usage_daily.c.cost), 0)).where(
+                usage_daily.c.key_id == key_id, usage_daily.c.day.between(first, last)
+            )
+            return int(session.connection.execute(total).scalar_one())
+
+        def reserved(first: str, last: str) -> int:
+            total = select(func.coalesce(func.sum(calls.c.reserved), 0)).where(
+                calls.c.status == "started", calls.c.key_id == key_id, calls.c.day.between(first, last)
+            )
+            return int(session.connection.execute(total).scalar_one())
+
+        days = f"{month}-01", f"{month}-31"
+        return Balance(key_id, day, spent(day, day), reserved(day, day), month, spent(*days), reserved(*days))
 
     def save(self, session: Session, balances: Iterable[Balance]) -> None:
         """Write changed balances back."""

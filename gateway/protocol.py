@@ -13,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from gateway.call import Call
 from gateway.errors import BadRequest, GatewayError, HeadTooLarge, RequestTimeout, dialect_of, render
 from gateway.head import Head, RepeatedHead
+from gateway.headers import header
 from gateway.ready import DONE, Ready
 from gateway.responses import BODILESS_STATUSES
 
@@ -43,7 +44,10 @@ class Cycle(RequestResponseCycle):
 
     A request that is there whole is received at once. Of an answer, a head that says nothing of the
     connection, the middle of a stream and a whole body are sent at once. All else is uvicorn's to do.
+    What has no length ends for HTTP/1.0, which knows no chunks, with the connection (RFC 9112 §6.1, §6.3).
     """
+
+    _until_close = False
 
     def receive(self) -> Awaitable[Any]:  # type: ignore[override]
         """The next ASGI message of the request."""
@@ -62,6 +66,8 @@ class Cycle(RequestResponseCycle):
 
     def send(self, message: Any) -> Awaitable[None]:  # type: ignore[override]
         """Send an ASGI message."""
+        if self._until_close:
+            self.expected_content_length = len(message["body"])
         if (
             self.flow.write_paused
             or self.disconnected
@@ -75,14 +81,14 @@ class Cycle(RequestResponseCycle):
     def _send_head(self, message: Any) -> bool:
         """Send status and headers, if nothing is unusual about them; returns whether it was done."""
         status, length = message["status"], None
-        if (
-            self.waiting_for_100_continue
-        ):  # its body may never come: what does, is nobody's (RFC 9110 §10.1.1)
-            self.keep_alive = False
+        if self.waiting_for_100_continue:
+            self.keep_alive = False  # the body may never come: what does, is nobody's (RFC 9110 §10.1.1)
         if not self.keep_alive or status in BODILESS_STATUSES:
+            if self.scope["http_version"] == "1.0" and not header(message["headers"], b"content-length"):
+                self.chunked_encoding, self._until_close = False, True
             return False
         headers = [*self.default_headers, *message["headers"]]
-        lines = [b"%b: %b\r\n" % header for header in headers]
+        lines = [b"%b: %b\r\n" % pair for pair in headers]
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             return False
@@ -108,9 +114,9 @@ class Cycle(RequestResponseCycle):
         """Send a piece of a stream, or a whole body; returns whether it was one of these."""
         body = message["body"]
         if message.get("more_body"):
-            if not (body and self.chunked_encoding):
+            if not body or not (self.chunked_encoding or self._until_close):
                 return False
-            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body) if self.chunked_encoding else body)
             return True
         if self.chunked_encoding or len(body) != self.expected_content_length:
             return False
@@ -239,7 +245,7 @@ class Http(HttpToolsProtocol):
             *([(b"request-id", request_id.encode())] if dialect == "native" else []),
             *error.headers,
         ]
-        lines = [b"%b: %b\r\n" % header for header in [*self.server_state.default_headers, *headers]]
+        lines = [b"%b: %b\r\n" % pair for pair in [*self.server_state.default_headers, *headers]]
         self.transport.write(STATUS_LINE[error.status] + b"".join(lines) + b"\r\n" + body)
         self.transport.close()
 

@@ -128,6 +128,8 @@ class Book:
         balance = self._balances.load(session, [key_id]).get(key_id)
         if balance is None:
             balance = self._balances.open(session, key_id, day)
+        elif balance.is_far_from(day):
+            balance = self._balances.reckon(session, key_id, day)
         balance.roll(day)
         balance.day_reserved = balance.month_reserved = 0
         return balance.refuse(budget, 0, self._calendar)
@@ -165,10 +167,13 @@ class Book:
         limited = [start for start in starts if start.reserved]
         wanted = {start.key_id for start in limited} | {settlement.key_id for settlement in settlements}
         balances = self._balances.load(session, wanted)
-        for start in limited:
-            if start.key_id not in balances:
-                balances[start.key_id] = self._balances.open(session, start.key_id, start.day)
         touched: dict[str, Balance] = {}
+        for start in limited:
+            key_id, balance = start.key_id, balances.get(start.key_id)
+            if balance is None:
+                balances[key_id] = self._balances.open(session, key_id, start.day)
+            elif balance.is_far_from(start.day):
+                balances[key_id] = touched[key_id] = self._balances.reckon(session, key_id, start.day)
         for settlement in settlements:
             balance = balances.get(settlement.key_id)
             if balance is not None:

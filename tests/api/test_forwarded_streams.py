@@ -1,6 +1,7 @@
 """Streams other than messages, each that there is: not held, not changed, ended with their caller."""
 
 import re
+import socket
 import time
 import uuid
 
@@ -9,6 +10,7 @@ import pytest
 import openapi
 from gateway.catalog import Catalog, Operation
 from tests.conftest import Relay
+from tests.support.gateway import ADMIN_KEY
 from tests.support.recorder import Gate, stream
 
 STREAMED = [
@@ -73,6 +75,31 @@ def test_upstream_is_left_with_the_caller(relay: Relay, operation: Operation, be
     request.wait_until_left()
     assert relay.gateway.request_line(request_id)["status_code"] == 499  # and not for a timeout
     gate.open()
+
+
+@streamed
+def test_http_1_0_gets_no_chunks(relay: Relay, operation: Operation) -> None:
+    """It knows none: what has no length ends with the connection (RFC 9112 §6.1, §6.3)."""
+    pieces = PIECES[operation.stream or ""]
+    relay.upstream.script(stream(*pieces, kind=operation.response_types[0]))
+    asked = [f"{name}: {value}" for name, value in [("x-api-key", ADMIN_KEY), *accept(operation)]]
+    request = [f"GET {target(operation)} HTTP/1.0", "connection: keep-alive", *asked, "", ""]
+
+    head, _, body = relay.gateway.raw("\r\n".join(request).encode()).partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"transfer-encoding" not in head
+    assert b"connection: close" in head
+    assert body == b"".join(pieces)
+
+
+def test_http_1_0_may_read_slowly(relay: Relay) -> None:
+    pieces = [bytes([number]) * 1_000_000 for number in range(16)]
+    relay.upstream.script(stream(*pieces, kind="application/octet-stream"))
+    with socket.create_connection(relay.gateway.address, 20) as sock, sock.makefile("rb") as came:
+        sock.sendall(b"GET /v1/files/x/content HTTP/1.0\r\nx-api-key: %b\r\n\r\n" % ADMIN_KEY.encode())
+        time.sleep(0.5)
+        assert came.read().endswith(b"\r\n\r\n" + b"".join(pieces))
 
 
 def target(operation: Operation) -> str:

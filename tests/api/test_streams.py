@@ -1,6 +1,7 @@
 """Server-sent events in both dialects, from an upstream that sends them in every possible way."""
 
 import json
+import socket
 import time
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.conftest import RELAY_TIMEOUT, Relay
 from tests.support.client import Answer, Client
-from tests.support.gateway import Gateway
+from tests.support.gateway import ADMIN_KEY, Gateway
 from tests.support.recorder import CLOSE, Gate, Recorder, Step, answer, head, stream
 from tests.support.transcripts import FULL, OVERLOADED, PING, SHORT, START, Event, event, events
 
@@ -51,6 +52,35 @@ def payloads(got: Answer) -> list[Any]:
     numbered = frames(got.body)
     assert [number for number, _ in numbered] == list(range(1, len(numbered) + 1))
     return [payload for _, payload in numbered]
+
+
+@BOTH
+def test_http_1_0_gets_the_same_bytes_without_chunks(
+    gateway: Gateway, upstream: Recorder, target: str
+) -> None:
+    """A proxy in front may speak it, nginx unless it is told otherwise; each piece comes at once."""
+    begun = next(at for at, each in enumerate(FULL) if each["type"] == "content_block_delta")
+    first, last = events(FULL[:begun]), events(FULL[begun:])
+    gate, body = Gate(), json.dumps(MESSAGE).encode()
+    upstream.script(stream(first, last))
+    whole = gateway.call("POST", target, MESSAGE)
+    upstream.script(stream(first, gate, last))
+    lines = [
+        f"POST {target} HTTP/1.0",
+        f"x-api-key: {ADMIN_KEY}",
+        "content-type: application/json",
+        f"content-length: {len(body)}",
+    ]
+    with socket.create_connection(gateway.address, RELAY_TIMEOUT) as sock, sock.makefile("rb") as came:
+        sock.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+        head = [line.strip() for line in iter(came.readline, b"\r\n")]
+        before = whole.body[: whole.body.rindex(b"\n\n", 0, whole.body.index(b"content_block_delta")) + 2]
+        assert came.read(len(before)) == before
+        gate.open()
+        assert before + came.read() == whole.body
+    assert head[0] == b"HTTP/1.1 200 OK"
+    assert b"connection: close" in head
+    assert not [line for line in head if line.startswith((b"transfer-encoding", b"content-length"))]
 
 
 @pytest.mark.parametrize("body", ODD_STREAMS.values(), ids=ODD_STREAMS)

@@ -380,3 +380,32 @@ async def test_a_start_of_yesterday_holds_nothing_of_today(ledger, store, clock)
     assert (held.day, held.day_reserved, held.month_reserved) == ("2026-12-01", 0, 0)
     ledger.settle(late, cents(3))
     assert await balance(store, who) == held
+
+
+@pytest.mark.parametrize("days", [400, 3, -3, -15_000], ids=lambda days: f"{days} days")
+async def test_a_clock_that_was_wrong_for_a_while_leaves_the_budget_as_the_ledger_has_it(
+    ledger, store, clock, days
+):
+    """A NAS whose battery is empty starts in another year; the time server sets it right later."""
+    who, right = key(day=DOLLAR, month=DOLLAR), clock.now
+    ledger.settle(await begin(ledger, who), cents(60))
+    open_from_before = await begin(ledger, who)
+    clock.now = right + days * 86_400
+    wrong = await begin(ledger, who)
+    clock.now = right
+    with pytest.raises(BudgetExhausted):
+        await ledger.check_budget(key(day=600_000_000))
+    running = await begin(ledger, who)
+    now = await balance(store, who)
+    held = open_from_before.reserved + running.reserved
+    assert (now.day, now.day_spent, now.day_reserved) == ("2026-11-22", 600_000_000, held)
+    for entry in (open_from_before, wrong, running):
+        ledger.settle(entry, cents(9))
+    await store.flush()
+    ledger.settle(await begin(ledger, who), cents(30))
+    now = await balance(store, who)
+    assert (now.day, now.day_spent, now.day_reserved) == ("2026-11-22", 1_080_000_000, 0)
+    with pytest.raises(BudgetExhausted):
+        await begin(ledger, who)
+    with pytest.raises(BudgetExhausted):
+        await ledger.check_budget(who)
