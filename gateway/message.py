@@ -72,7 +72,8 @@ class MessageAccumulator:
             block = self._content[index]
             text = json.loads(f'"{b"".join(parts).decode(errors="replace")}"')
             if member != "input":
-                block[member] = (block.get(member) or "") + text
+                begun = block.get(member)
+                block[member] = begun + text if isinstance(begun, str) else text
             elif text:
                 try:
                     block[member] = jiter.from_json(text.encode(), partial_mode=True)

@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from alembic import command
@@ -107,6 +107,8 @@ def _snapshot(engine: Engine, folder: Path, revision: str) -> None:
             source.backup(copy)
         target.chmod(0o600)
     except (OSError, sqlite3.Error) as fault:
+        with suppress(OSError):
+            target.unlink(missing_ok=True)  # not half a copy, for one that needs it
         raise StoreError(
             f"the database must be migrated, but its snapshot {target} failed: {fault}"
         ) from fault

@@ -61,6 +61,11 @@ def test_unknown_deltas_and_blocks_are_kept() -> None:
     }
 
 
+def test_a_text_that_begins_as_none_is_what_its_deltas_say() -> None:
+    for odd in (None, ["a"], 1):
+        assert block({"type": "text_delta", "text": "Hi"}, of={"type": "text", "text": odd})["text"] == "Hi"
+
+
 def test_unknown_members_of_the_last_delta_are_kept() -> None:
     end = {
         "type": "message_delta",

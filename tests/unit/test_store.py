@@ -1,4 +1,5 @@
 import asyncio
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -347,6 +348,22 @@ def test_a_schema_in_use_is_copied_before_it_is_changed(tmp_path, monkeypatch):
     with sqlite3.connect(snapshot) as copy:
         assert copy.execute("SELECT version_num FROM alembic_version").fetchall() == [(HEAD,)]
     copy.close()
+
+
+def test_a_copy_that_fails_changes_nothing_and_leaves_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path}/gateway.db"
+    Store(url).close_now()
+    with closing(sqlite3.connect(tmp_path / "gateway.db", isolation_level=None)) as old:
+        old.execute("UPDATE alembic_version SET version_num = '0001'")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limits[1]))  # as on a full disk
+        try:
+            with pytest.raises(StoreError, match="snapshot .* failed"):
+                Store(url, tmp_path / "snapshots")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert list((tmp_path / "snapshots").iterdir()) == []
+        assert old.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path, monkeypatch):
