@@ -48,7 +48,7 @@ def _relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
     kitchen = gateways.make_key(folder / "data", "kitchen", ["messages"])
     with Recorder() as upstream:
         settings = RELAY_SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url}
-        with gateways.running(folder, settings) as gateway:
+        with gateways.running(folder, settings, gateways.UNASKED) as gateway:
             yield Relay(gateway, upstream, Client(gateway.url, kitchen))
 
 

@@ -51,7 +51,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Audited]:
         settings = RELAY_SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url, "LOG_DIR": str(logs)}
         told = settings | {"DATA_DIR": str(folder / "data"), "GATEWAY_ADMIN_KEY": ADMIN_KEY}
         env_file.write_text("".join(f"{name}={value}\n" for name, value in told.items() if name in NAMES))
-        with gateways.running(folder, settings) as gateway:
+        with gateways.running(folder, settings, gateways.UNASKED) as gateway:
             yield Audited(gateway, upstream, env_file, logs)
 
 

@@ -64,7 +64,9 @@ def _callers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callers]:
     }
     with Recorder() as upstream:
         settings["ANTHROPIC_BASE_URL"] = upstream.url
-        with gateways.running(tmp_path_factory.mktemp("authorisation"), settings) as gateway:
+        with gateways.running(
+            tmp_path_factory.mktemp("authorisation"), settings, gateways.UNASKED
+        ) as gateway:
             revoked_id, revoked = new_key(gateway, "revoked", scopes=SCOPES)
             assert revoked.call("GET", "/v1/models").status == 200
             assert gateway.call("DELETE", f"/api/v1/keys/{revoked_id}").status == 200

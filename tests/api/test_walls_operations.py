@@ -47,7 +47,7 @@ def own_id(owner: str, kind: str) -> str:
 def _tenants(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
     with Recorder() as upstream:
         settings = {"ANTHROPIC_API_KEY": "sk-ant-x", "ANTHROPIC_BASE_URL": upstream.url}
-        with gateways.running(tmp_path_factory.mktemp("walls"), settings) as gateway:
+        with gateways.running(tmp_path_factory.mktemp("walls"), settings, gateways.UNASKED) as gateway:
             tenants = Tenants(gateway, upstream, make_app(gateway, "one"), make_app(gateway, "two"))
             kinds = {operation.subject.kind for operation in CATALOG} - {None}
             for name, app in (("one", tenants.one), ("two", tenants.two)):

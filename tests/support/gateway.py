@@ -77,6 +77,10 @@ class Gateway(Client):
         self.process.send_signal(signal.SIGTERM)
 
 
+UNASKED = ("-m", "tests.support.unasked")
+"""A program for `running` whose every request to upstream some caller has asked for."""
+
+
 @contextmanager
 def running(
     folder: Path, settings: Mapping[str, str], program: Sequence[str] = ("main.py",)
