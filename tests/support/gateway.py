@@ -25,6 +25,9 @@ DEADLINE = 60.0
 
 T = TypeVar("T")
 
+UNASKED = ("-m", "tests.support.unasked")
+"""A program for `running` whose every request to upstream some caller has asked for."""
+
 
 class Gateway(Client):
     """A running gateway, and a client of it with the admin key."""
@@ -75,10 +78,6 @@ class Gateway(Client):
     def terminate(self) -> None:
         """Ask it to stop; it may go on for a while."""
         self.process.send_signal(signal.SIGTERM)
-
-
-UNASKED = ("-m", "tests.support.unasked")
-"""A program for `running` whose every request to upstream some caller has asked for."""
 
 
 @contextmanager

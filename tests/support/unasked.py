@@ -1,4 +1,4 @@
-"""`main.py` that asks upstream for nothing by itself, as tests count its requests and script their answers."""
+"""`main.py` that asks upstream for nothing by itself: tests count its requests and script the answers."""
 
 import runpy
 

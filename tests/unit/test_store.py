@@ -358,7 +358,7 @@ def test_a_copy_that_fails_changes_nothing_and_leaves_nothing(tmp_path):
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, limits[1]))  # as on a full disk
         try:
-            with pytest.raises(StoreError, match="snapshot .* failed"):
+            with pytest.raises(StoreError, match=r"snapshot .* failed"):
                 Store(url, tmp_path / "snapshots")
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
