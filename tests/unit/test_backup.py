@@ -6,15 +6,17 @@ import io
 import json
 import os
 import pty
+import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -587,6 +589,48 @@ def test_a_database_outside_of_the_data_folder(site: Site, tmp_path: Path, elsew
     assert (site.data / "gateway.db").read_text() == "left behind"
     with closing(sqlite3.connect(database)) as connection:
         assert list(connection.iterdump()) == elsewhere.dump()
+
+
+@pytest.fixture
+def other_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder of another file system than the rest, as Linux has in memory; where there is none, CI fails."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        if os.environ.get("CI"):
+            pytest.fail("there is no other file system at /dev/shm")
+        pytest.skip("there is no other file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as folder:
+        yield Path(folder)
+
+
+def test_a_database_on_another_disk_is_restored_whole_or_not_at_all(
+    site: Site, archive: Path, elsewhere: Site, other_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = other_disk / "gateway.db"
+    with elsewhere.env_file.open("a") as file:
+        file.write(f"DATABASE_URL=sqlite:///{database}\n")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    real = shutil.copyfileobj
+
+    def until_full(content: BinaryIO, file: BinaryIO) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        try:
+            real(content, file)
+            file.flush()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "copyfileobj", until_full)
+        assert elsewhere.run("restore", archive) == 1
+    assert "File too large" in capsys.readouterr().err
+    assert list(other_disk.iterdir()) == []
+
+    assert elsewhere.run("restore", archive, "--force") == 0
+    with closing(sqlite3.connect(database)) as connection:
+        assert list(connection.iterdump()) == site.dump()
+    assert database.stat().st_mode & 0o077 == 0
+    assert list(other_disk.iterdir()) == [database]
 
 
 def test_postgresql_is_left_to_its_own_tools(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
