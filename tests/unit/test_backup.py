@@ -593,7 +593,7 @@ def test_a_database_outside_of_the_data_folder(site: Site, tmp_path: Path, elsew
 
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder of another file system than the rest, as Linux has in memory; where there is none, CI fails."""
+    """A folder of another file system, as Linux has in memory; where there is none, CI fails."""
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
         if os.environ.get("CI"):
