@@ -35,3 +35,8 @@ window.ui = SwaggerUIBundle({
   persistAuthorization: false,
   validatorUrl: null,
 });
+
+// Escape closes a dialog, which Swagger UI leaves to its buttons.
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.querySelector(".swagger-ui .dialog-ux .close-modal")?.click();
+});

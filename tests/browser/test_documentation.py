@@ -1,6 +1,7 @@
 """/docs in a real browser: both specs are shown, a call can be tried, no other host is asked for anything."""
 
 import json
+from typing import Literal
 
 import pytest
 from playwright.sync_api import expect
@@ -146,4 +147,27 @@ def test_a_phone_needs_no_sideways_scrolling(sandboxed: Gateway, documentation: 
     page.get_by_role("combobox").first.select_option("Native dialect (/v1)")
     expect(page.locator("#operations-tag-organizations_spend_limit_increase_requests")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert_nothing_amiss(sandboxed, documentation)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_dialog_is_in_sight_and_escape_closes_it(
+    sandboxed: Gateway, documentation: Watched, scheme: Literal["light", "dark"]
+) -> None:
+    """Also far down the page: in the dark a filter lies over all, which could hold the dialog at the top."""
+    page = documentation.page
+    page.emulate_media(color_scheme=scheme)
+    page.locator("#operations-tag-keys").click()
+    page.locator(".opblock .authorization__btn").last.click()
+    box = page.locator(".modal-ux").bounding_box()
+    assert box is not None
+    assert page.evaluate("scrollY") > 0
+    assert page.viewport_size is not None
+    assert 0 <= box["y"] < box["y"] + box["height"] <= page.viewport_size["height"]
+    inverted = "invert" in page.evaluate("getComputedStyle(document.documentElement).filter")
+    assert inverted == (scheme == "dark")
+
+    page.keyboard.press("Escape")
+
+    expect(page.locator(".modal-ux")).to_have_count(0)
     assert_nothing_amiss(sandboxed, documentation)
