@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,9 +92,8 @@ class Parts(NamedTuple):
 
     def ended_batch(self) -> str:
         """A batch of the app's that has ended and been looked at."""
-        batch_id = make_batch(self.app)
+        batch_id, told = make_batch(self.app), len(self.receiver.requests)
         self.upstream.end(batch_id)
-        told = len(self.receiver.requests)
         self.receiver.wait_for(told + 1)
         return batch_id
 
@@ -225,6 +226,13 @@ def kept_bytes(data: Path) -> int:
     return sum(path.stat().st_size for path in (data / "results").glob("*"))
 
 
+def entered(data: Path, batch_id: str) -> bool:
+    """Whether a batch is known as ended: from then on its results are kept whole."""
+    with closing(sqlite3.connect(f"file:{data / 'gateway.db'}?mode=ro", uri=True)) as database:
+        query = "SELECT 1 FROM ended_batches WHERE batch_id = ?"
+        return database.execute(query, [batch_id]).fetchone() is not None
+
+
 def test_a_key_may_delete_what_is_kept_of_it_alone(parts: Parts) -> None:
     batch_id = parts.ended_batch()
     parts.upstream.archive(batch_id)
@@ -313,7 +321,7 @@ def test_with_the_sandbox(tmp_path: Path) -> None:
     with gateways.running(tmp_path, chosen, IMPATIENT) as gateway:
         app = make_app(gateway, "batches").client
         batch_id = make_batch(app, params=MESSAGE)
-        eventually(lambda: kept_bytes(gateway.data) or None, 20.0)
+        eventually(lambda: entered(gateway.data, batch_id) or None, 20.0)
         whole = results(app, batch_id, "native").body
         sandbox = next(line["sandbox"] for line in gateway.log() if "sandbox" in line)
         past = [("anthropic-version", "2023-06-01")]
