@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,7 +13,7 @@ from typing import Any
 from tests.conftest import RELAY_SETTINGS, Relay
 from tests.support import gateway as gateways
 from tests.support.client import Client
-from tests.support.gateway import Gateway
+from tests.support.gateway import SOON, Gateway, eventually
 from tests.support.keys import new_key
 from tests.support.recorder import Received, Recorder, answer, stream
 from tests.support.transcripts import FULL, events
@@ -112,10 +111,12 @@ def test_metrics_and_ledger_agree_after_mixed_calls(relay: Relay) -> None:
     assert ask(app, 6) == 529
     with app.open("POST", "/v1/messages", question(7, stream=True)) as got:
         got.until(b"message_start")
-    time.sleep(0.3)
 
-    report = app.call("GET", "/api/v1/usage?group_by=key").json()["data"]
-    [row] = report["rows"]
+    def settled() -> dict[str, Any] | None:  # that stream too, whose end the gateway has yet to notice
+        [row] = app.call("GET", "/api/v1/usage?group_by=key").json()["data"]["rows"]
+        return row if row["estimated_requests"] else None
+
+    row = eventually(settled, SOON)
     assert row["requests"] == 27
     assert row["estimated_requests"] == 1
     tokens = _sums(gateway, "anthropic_gateway_tokens_total", "type")
