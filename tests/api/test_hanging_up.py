@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import Relay
-from tests.support.gateway import Gateway
-from tests.support.recorder import Gate, Recorder, head, stream
+from tests.support.gateway import SOON, Gateway, eventually
+from tests.support.recorder import Gate, Received, Recorder, head, stream
 from tests.support.transcripts import SHORT, event, events
 
 MESSAGE = {
@@ -32,6 +32,13 @@ def _abandoned(gateway: Gateway, request_id: str) -> dict[str, object]:
     line = gateway.request_line(request_id)
     assert line["status_code"] == 499
     return line
+
+
+def _held_back(request: Received) -> bool:
+    """Whether upstream has come to where it can send no more."""
+    sent = request.sent
+    time.sleep(0.5)
+    return 0 < sent == request.sent and not request.finished
 
 
 def test_upstream_sees_it_at_once(relay: Relay) -> None:
@@ -164,13 +171,10 @@ def test_slow_reader(gateway: Gateway, upstream: Recorder, target: str) -> None:
     method, body = ("GET", None) if target.startswith("/v1/files") else ("POST", {**MESSAGE, "stream": True})
     with gateway.open(method, target, body) as got:
         got.chunk()
-        time.sleep(1.0)
         request = upstream.only
-        sent = request.sent
-        assert sent < 30 * MEGABYTE
+        eventually(lambda: _held_back(request) or None, SOON)
+        assert request.sent < 30 * MEGABYTE
         assert gateway.memory() - before < 20 * MEGABYTE
-        time.sleep(0.3)
-        assert request.sent == sent
     request.wait_until_left()
 
 
