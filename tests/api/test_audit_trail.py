@@ -14,7 +14,7 @@ from gateway.settings import NAMES
 from tests.conftest import RELAY_SETTINGS
 from tests.support import gateway as gateways
 from tests.support.client import Client
-from tests.support.gateway import ADMIN_KEY, Gateway, eventually
+from tests.support.gateway import ADMIN_KEY, SOON, Gateway, eventually
 from tests.support.keys import KEYS, new_key
 from tests.support.recorder import Recorder, answer
 
@@ -178,7 +178,7 @@ def test_the_file_has_the_same_rows_and_no_secret(
         found = [json.loads(line) for line in (audited.logs / "audit.log").read_text("utf-8").splitlines()]
         return found if len(found) >= len(rows) else None
 
-    written = eventually(lines, 2)
+    written = eventually(lines, SOON)
     assert {(line["sequence"], line["hash"]) for line in written} == {
         (row["sequence"], row["hash"]) for row in rows
     }

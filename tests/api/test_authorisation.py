@@ -107,7 +107,7 @@ def expired_key(gateway: Gateway) -> str:
         got = gateway.call("GET", "/v1/models", headers=[("x-api-key", secret)], with_key=False)
         return (b"expired" in got.body) or None
 
-    gateways.eventually(known, 5.0)
+    gateways.eventually(known, gateways.SOON)
     return secret
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Relay
 from tests.support.client import Client
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import SOON, Gateway, eventually
 from tests.support.keys import new_key
 from tests.support.messages import MODEL, message
 from tests.support.recorder import Gate, Received, answer, stream
@@ -177,7 +177,7 @@ def test_a_stream_that_its_caller_leaves_is_settled_at_what_was_seen(relay: Rela
         total = usage(app)
         return total if total["estimated_requests"] else None
 
-    total = eventually(settled, 2)
+    total = eventually(settled, SOON)
     assert total["requests"] == 1
     assert (total["input_tokens"], total["cache_read_input_tokens"]) == (25, 7)
     assert Decimal(0) < Decimal(total["cost_usd"]) < Decimal("0.001")

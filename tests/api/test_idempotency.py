@@ -13,7 +13,7 @@ import pytest
 from tests.conftest import RELAY_SETTINGS, Relay
 from tests.support import gateway as gateways
 from tests.support.client import Answer
-from tests.support.gateway import eventually
+from tests.support.gateway import SOON, eventually
 from tests.support.keys import new_key
 from tests.support.recorder import CLOSE, Gate, Recorder, answer, stream
 from tests.support.transcripts import SHORT, event, events
@@ -234,7 +234,7 @@ def test_a_message_whose_caller_left_runs_again(relay: Relay) -> None:
         second = relay.gateway.call("POST", "/v1/messages", BODY, [key])
         return second if second.status == 200 else None
 
-    assert not replayed(eventually(again, 5))
+    assert not replayed(eventually(again, SOON))
     gate.open()
 
 
@@ -253,7 +253,7 @@ def test_what_is_made_goes_on_without_its_caller(relay: Relay, target: str) -> N
         second = relay.gateway.call("POST", target, BATCH, [key])
         return second if second.status == 200 else None
 
-    assert replayed(eventually(again, 5))
+    assert replayed(eventually(again, SOON))
     assert len(relay.upstream.requests) == 1
 
 
@@ -270,7 +270,7 @@ def test_an_upload_cut_in_the_middle_frees_its_key(relay: Relay) -> None:
         second = relay.gateway.call("POST", "/v1/files", body, [key, kind])
         return second if second.status == 200 else None
 
-    assert not replayed(eventually(again, 5))
+    assert not replayed(eventually(again, SOON))
 
 
 def test_each_gateway_key_has_keys_of_its_own(relay: Relay) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.client import Client
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import SOON, Gateway, eventually
 
 KEYS = "/api/v1/keys"
 MESSAGE = {"model": "claude-sonnet-4-20250514", "messages": [{"role": "user", "content": "Hi"}]}
@@ -219,7 +219,7 @@ def test_the_old_secret_works_for_the_overlap(sandboxed: Gateway) -> None:
 
     assert works(sandboxed, issued["key"])
     assert works(sandboxed, rotated["key"])
-    eventually(lambda: not works(sandboxed, issued["key"]) or None, 4.0)
+    eventually(lambda: not works(sandboxed, issued["key"]) or None, SOON)
     assert works(sandboxed, rotated["key"])
 
 
@@ -261,7 +261,7 @@ def test_a_key_expires(sandboxed: Gateway) -> None:
     issued = create(sandboxed, expires_at=moment.isoformat())
     assert works(sandboxed, issued["key"])
 
-    eventually(lambda: not works(sandboxed, issued["key"]) or None, 4.0)
+    eventually(lambda: not works(sandboxed, issued["key"]) or None, SOON)
 
     assert datetime.now(UTC) >= moment
     got = Client(sandboxed.url, issued["key"]).call("GET", "/api/v1/models")

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import Relay
 from tests.support import messages
 from tests.support.client import Answer, Client
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import SOON, Gateway, eventually
 from tests.support.keys import new_key
 from tests.support.messages import MODEL
 from tests.support.recorder import CLOSE, Gate, Step, answer, head, stream
@@ -171,7 +171,7 @@ def test_calls_at_a_time_wait_in_line(relay: Relay) -> None:
 
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(native, app) for _ in range(3)]
-        eventually(lambda: relay.gateway.metric("anthropic_gateway_queue_depth") == 2 or None, 5)
+        eventually(lambda: relay.gateway.metric("anthropic_gateway_queue_depth") == 2 or None, SOON)
         for number, gate in enumerate(gates, 1):
             relay.upstream.wait_for(number)
             time.sleep(0.05)
@@ -198,7 +198,7 @@ def test_a_full_line_is_refused_and_other_keys_are_not_held_up(relay: Relay) -> 
     threads = [threading.Thread(target=call) for _ in range(70)]
     for thread in threads:
         thread.start()
-    eventually(lambda: len(refused) >= 5 or None, 10)
+    eventually(lambda: len(refused) >= 5 or None, SOON)
     assert native(relay.kitchen).status == 200
     gate.open()
     for thread in threads:
@@ -271,7 +271,7 @@ def test_the_place_comes_free_however_a_call_ends(
     relay.upstream.reply = lambda _: message()
 
     assert native(app).status == 200
-    eventually(lambda: len(_statuses(relay.gateway)) >= before + 2 or None, 10)
+    eventually(lambda: len(_statuses(relay.gateway)) >= before + 2 or None, SOON)
     assert 504 not in _statuses(relay.gateway)[before:]  # it is not the timeout that freed the place
 
 

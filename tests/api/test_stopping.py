@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.support import gateway as gateways
-from tests.support.gateway import ADMIN_KEY, UPSTREAM_KEY, Gateway, eventually
+from tests.support.gateway import ADMIN_KEY, SOON, UPSTREAM_KEY, Gateway, eventually
 from tests.support.recorder import Gate, Recorder, answer, stream
 from tests.support.transcripts import SHORT, events
 
@@ -32,7 +32,7 @@ def stoppable(folder: Path, upstream: Recorder, grace: float) -> Iterator[Gatewa
 
 
 def _draining(gateway: Gateway) -> None:
-    eventually(lambda: gateway.call("GET", "/health/ready").status == 503 or None, 5.0)
+    eventually(lambda: gateway.call("GET", "/health/ready").status == 503 or None, SOON)
 
 
 def test_running_work_is_finished(tmp_path: Path) -> None:

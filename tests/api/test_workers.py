@@ -20,7 +20,7 @@ from tests import servers
 from tests.conftest import RELAY_SETTINGS
 from tests.support import gateway as gateways
 from tests.support.client import Client
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import SOON, Gateway, eventually
 from tests.support.keys import new_key
 from tests.support.messages import MODEL, message
 from tests.support.recorder import Gate, Recorder, stream
@@ -152,7 +152,7 @@ def test_the_counts_are_the_ledgers(workers: Workers) -> None:
     app = workers.client()
     assert at_once(app, CALLS) == [200] * CALLS
 
-    booked = eventually(lambda: next((row for row in usage(app) if row["requests"] == CALLS), None), 5)
+    booked = eventually(lambda: next((row for row in usage(app) if row["requests"] == CALLS), None), SOON)
     key = booked["key"]
     workers.tells("anthropic_gateway_tokens_total", 2 * CALLS, key=key, type="output")
     cost = workers.gateway.metrics("anthropic_gateway_cost_dollars_total", key=key)
@@ -228,7 +228,8 @@ def test_on_postgresql_each_worker_finishes_what_it_has_begun(tmp_path: Path, re
 
         gateway.terminate()
         refused = eventually(
-            lambda: got if (got := gateway.call("POST", "/v1/messages", MESSAGE)).status == 503 else None, 5
+            lambda: got if (got := gateway.call("POST", "/v1/messages", MESSAGE)).status == 503 else None,
+            SOON,
         )
         assert int(refused.header("retry-after") or 0) > 0
 
