@@ -329,5 +329,5 @@ def test_events_say_for_themselves_that_they_are_not_kept(relay: Relay) -> None:
 def test_no_secret_where_other_programs_look(relay: Relay) -> None:
     """Nor in the command line, which every user of the machine can read."""
     shown = Path(f"/proc/{relay.gateway.process.pid}/cmdline").read_bytes()
-    assert b"main.py" in shown
+    assert b"--env-file" in shown
     assert b"sk-" not in shown
