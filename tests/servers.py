@@ -36,6 +36,27 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def hold() -> socket.socket:
+    """A socket that is bound to a port of loopback and does not listen: who connects is refused.
+
+    As long as it is open the kernel gives the port to no connection and to nobody who asks for any. A server
+    may bind it all the same, where it sets SO_REUSEADDR.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
+_HELD: list[socket.socket] = []
+
+
+def held_port() -> int:
+    """A free port for a server that cannot choose one by itself; it stays free for it until the tests end."""
+    _HELD.append(hold())
+    return int(_HELD[-1].getsockname()[1])
+
+
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + DEADLINE
     while time.monotonic() < deadline:
@@ -57,7 +78,7 @@ def postgres() -> Iterator[str]:
     if account is not None:  # PostgreSQL refuses to run as root
         os.chown(folder, account.pw_uid, account.pw_gid)
         identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-    data, port = folder / "data", free_port()
+    data, port = folder / "data", held_port()
     options = ["-A", "trust", "-U", "gateway", "-E", "UTF8", "--no-sync"]
     subprocess.run([initdb, "-D", data, *options], check=True, capture_output=True, cwd=folder, **identity)
     arguments = ["-h", "127.0.0.1", "-p", str(port), "-k", str(folder), "-c", "fsync=off"]
@@ -77,7 +98,7 @@ def postgres() -> Iterator[str]:
 @contextmanager
 def redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     """Run Redis; yields its URL and its process."""
-    port = free_port()
+    port = held_port()
     arguments = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"]
     process = subprocess.Popen([binary("redis-server"), *arguments], stdout=subprocess.DEVNULL)
     try:

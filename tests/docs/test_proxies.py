@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import binary, free_port, wait_for
+from tests.servers import binary, held_port, wait_for
 from tests.support import gateway as gateways
 from tests.support.certificate import self_signed
 from tests.support.gateway import ADMIN_KEY, UPSTREAM_KEY, Gateway
@@ -162,7 +162,7 @@ def proxied(
 ) -> Iterator[Proxied]:
     folder = tmp_path_factory.mktemp(request.param)
     folder.chmod(0o755)
-    setup = Setup(folder, free_port(), certificate, gateway.url.removeprefix("http://"))
+    setup = Setup(folder, held_port(), certificate, gateway.url.removeprefix("http://"))
     arguments = PROXIES[request.param](setup)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
     with (folder / "log").open("wb") as log:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.servers import binary, free_port, wait_for
+from tests.servers import binary, held_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 CONFIGURATION = ROOT / "prometheus" / "prometheus.yml"
@@ -80,7 +80,7 @@ def running(folder: Path, targets: Sequence[str], key: str) -> Iterator[Promethe
     file = folder / "prometheus.yml"
     file.write_text(yaml.safe_dump(configuration))
 
-    port = free_port()
+    port = held_port()
     arguments = [f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from tests.servers import hold
+
 DEADLINE = 10.0
 
 
@@ -18,7 +20,8 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy")
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
-        self.port = 0
+        self._held = hold()  # nobody else gets the port while the proxy is gone
+        self.port = int(self._held.getsockname()[1])
 
     @contextlib.contextmanager
     def gone(self) -> Iterator[None]:
@@ -44,10 +47,10 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        self._held.close()
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _close(self) -> None:
         if self._server is None:

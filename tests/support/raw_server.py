@@ -13,6 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+BACKLOG = 1000
+"""Connections that may wait to be accepted: one that finds no room comes a second later, or three."""
+
 Play = Callable[["Peer"], Awaitable[None]]
 
 
@@ -92,7 +95,7 @@ async def serving(
             tasks.discard(task)
             writer.close()
 
-    listener = await asyncio.start_server(serve, host, 0, ssl=tls)
+    listener = await asyncio.start_server(serve, host, 0, ssl=tls, backlog=BACKLOG)
     port = listener.sockets[0].getsockname()[1]
     name = f"[{host}]" if ":" in host else "localhost" if tls else host
     server = RawServer(f"{'https' if tls else 'http'}://{name}:{port}")

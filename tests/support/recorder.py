@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.support.raw_server import abort
+from tests.servers import hold
+from tests.support.raw_server import BACKLOG, abort
 
 DEADLINE = 10.0
 READ_SIZE = 1 << 16
@@ -128,9 +129,12 @@ class Recorder:
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = None
         self.port = 0
 
     def __enter__(self) -> "Recorder":
+        self._held = hold()  # nobody else gets the port while the recorder refuses connections
+        self.port = self._held.getsockname()[1]
         self._thread.start()
         self._run(self._listen())
         return self
@@ -140,6 +144,8 @@ class Recorder:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._held is not None:
+            self._held.close()
 
     @property
     def url(self) -> str:
@@ -195,8 +201,9 @@ class Recorder:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result(DEADLINE)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self.tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, ssl=self.tls, backlog=BACKLOG
+        )
 
     async def _stop_listening(self) -> None:
         assert self._server is not None

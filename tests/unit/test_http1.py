@@ -18,7 +18,7 @@ from anthropic import APIConnectionError, APITimeoutError
 from gateway import pool as module
 from gateway.http1 import Connection
 from gateway.pool import Answer, Pool
-from tests.servers import binary, free_port
+from tests.servers import binary, held_port
 from tests.support.raw_server import Certificates, Peer, Play, RawServer, make_certificates, playing, serving
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -797,7 +797,7 @@ def _refused(error: APIConnectionError, *hosts: str) -> None:
 
 def test_refused(run: Run) -> None:
     async def main() -> None:
-        pool = Pool(f"http://127.0.0.1:{free_port()}")
+        pool = Pool(f"http://127.0.0.1:{held_port()}")
         with pytest.raises(APIConnectionError, match="ConnectionRefusedError") as failure:
             await fetch(pool)
         _refused(failure.value)
