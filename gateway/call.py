@@ -88,6 +88,7 @@ class Call:
         usage: what the call is billed for; written, like `cost_nanodollars`, when it is settled.
         detached: it goes on when its caller hangs up.
         in_line: it waits for one of its key's places; nothing of its body has been read.
+        lost: the connection to upstream broke while an answer was awaited.
         disconnected: the caller hung up.
         stopped: the gateway's shutdown ended the call.
         trace: its spans, where tracing is on.
@@ -135,6 +136,7 @@ class Call:
     cost_nanodollars: int | None = None
     detached: bool = False
     in_line: bool = False
+    lost: bool = False
     disconnected: bool = False
     stopped: bool = False
     trace: "CallTrace | None" = None
@@ -168,7 +170,7 @@ class Call:
         """Whether upstream may have worked on the request, although it told no usage."""
         if self.upstream_status:
             return self.upstream_status < 300
-        return self.disconnected or self.stopped or self.status == 504
+        return self.lost or self.disconnected or self.stopped or self.status == 504
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of a request header (name in lower case) other than Content-Length."""

@@ -279,6 +279,10 @@ class BadGateway(GatewayError):
     status = 502
 
 
+class UpstreamLost(BadGateway):
+    """The connection broke while an answer was awaited: upstream may have worked on the request."""
+
+
 class ServiceUnavailable(GatewayError):
     """The gateway is stopping, or has no room; try again.
 

@@ -48,10 +48,15 @@ class ConnectionBroken(APIConnectionError):
 
 
 class ConnectionDied(ConnectionBroken):
-    """The connection ended before a byte of the answer came."""
+    """The connection ended before a byte of the answer came.
 
-    def __init__(self) -> None:
+    Args:
+        waited: seconds since the whole request was sent.
+    """
+
+    def __init__(self, waited: float = 0.0) -> None:
         super().__init__("the connection ended before an answer came")
+        self.waited = waited
 
 
 class Http1Answer:
@@ -444,7 +449,9 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
 
     def _broken(self) -> ConnectionBroken:
-        return ConnectionBroken("the connection broke off") if self._heard else ConnectionDied()
+        if self._heard:
+            return ConnectionBroken("the connection broke off")
+        return ConnectionDied(0.0 if self._sending else self._loop.time() - self._last)
 
     async def _send_pieces(
         self,

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from gateway.errors import Headers
+from gateway.http1 import ConnectionDied
 from gateway.pool import CONNECT_SECONDS, LARGE_BODY, Answer, connection_error
 
 _FAILURES = (TimeoutError, aiohttp.ClientError, OSError, ValueError, RuntimeError)
@@ -48,6 +50,7 @@ class ProxiedPool:
         silence: float,
     ) -> Answer:
         """Send one request and wait for the head of its answer; arguments and errors as of `Pool.send`."""
+        began = time.monotonic()
         data: Any = io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY else body
         try:
             response = await self._session.request(
@@ -59,6 +62,10 @@ class ProxiedPool:
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=silence),
             )
+        except aiohttp.ClientConnectorError as error:
+            raise connection_error(error) from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            raise ConnectionDied(time.monotonic() - began) from error
         except _FAILURES as error:
             raise connection_error(error) from error
         return _Answer(response, silence)

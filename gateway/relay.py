@@ -11,7 +11,7 @@ from anthropic import APIConnectionError
 
 from gateway import ownership, sse
 from gateway.call import Call
-from gateway.errors import BadGateway, GatewayError, Headers, UpstreamError, error_type
+from gateway.errors import BadGateway, GatewayError, Headers, UpstreamError, UpstreamLost, error_type
 from gateway.headers import (
     PASSED_BACK_WITH_ERRORS,
     envelope_headers,
@@ -85,7 +85,8 @@ async def _send(call: Call, upstream: Upstream, exchange: Exchange, body: Body) 
             return _noted(call, await upstream.send(request))
 
         return await ownership.exchange(call, exchange, send)
-    except GatewayError:
+    except GatewayError as error:
+        call.lost = isinstance(error, UpstreamLost)
         if isinstance(body, Upload) and body.error is not None:
             raise body.error from None
         raise

@@ -23,9 +23,9 @@ from anthropic._models import FinalRequestOptions  # what `post()` makes of its 
 from anthropic._request import APIRequest
 
 from gateway import sse
-from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers
+from gateway.errors import ERROR_STATUSES, BadGateway, GatewayTimeout, Headers, UpstreamLost
 from gateway.headers import header, may_come_again
-from gateway.http1 import Handle
+from gateway.http1 import ConnectionDied, Handle
 from gateway.metrics import Metrics
 from gateway.pool import Answer, Pool, proxy_for
 from gateway.settings import Settings
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS = 10.0
 """How long a message stream's first event may hold back the answer's status."""
+
+LOST_AFTER = 1.0
+"""Seconds after which a connection that breaks was in use: a closed one tells so within a round trip."""
 
 RETRIED = frozenset({408, 409, 429})
 """Statuses below 500 that the SDK tries again."""
@@ -124,6 +127,7 @@ class Upstream:
 
         Raises:
             BadGateway: upstream cannot be reached, breaks the protocol, redirects, or refuses our credential.
+            UpstreamLost: the connection broke LOST_AFTER or longer after the request was sent.
             GatewayTimeout: no answer within ANTHROPIC_TIMEOUT.
         """
         try:
@@ -266,7 +270,8 @@ def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout
     """The refusal that a caller gets for a connection that failed; it names no host."""
     if isinstance(error, APITimeoutError):
         return GatewayTimeout("upstream did not answer in time (ANTHROPIC_TIMEOUT)")
-    return BadGateway(f"the connection to upstream failed ({error.message})")
+    lost = isinstance(error, ConnectionDied) and error.waited >= LOST_AFTER
+    return (UpstreamLost if lost else BadGateway)(f"the connection to upstream failed ({error.message})")
 
 
 def _may_retry(answer: Answer) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.upstream import LOST_AFTER
 from tests.faults.observing import KINDS, Health, Kind, Seen, ask, booking, counters, risen, rows
 from tests.faults.table import Row, Table
-from tests.faults.upstream_faults import FAULTS, TIMEOUT, Fault
+from tests.faults.upstream_faults import FAULTS, TIMEOUT, Fault, both
 from tests.servers import binary
 from tests.support import gateway as gateways
 from tests.support.client import Client
@@ -18,7 +19,7 @@ from tests.support.gateway import UPSTREAM_KEY, Gateway
 from tests.support.keys import new_key
 from tests.support.memory import Growth
 from tests.support.raw_server import Certificates, make_certificates
-from tests.support.recorder import Received, Recorder
+from tests.support.recorder import CLOSE, RESET, Received, Recorder
 
 NORMAL = Fault()
 SETTINGS = {
@@ -144,6 +145,22 @@ def test_kept_connections_die(bench: Bench, table: Table) -> None:
     bench.play(NORMAL)
     bench.observe(table, "kept connections are closed between two calls")
     bench.check_works()
+
+
+def test_connections_break_late(tmp_path: Path, table: Table) -> None:
+    """What upstream has had for a while it may have worked on, as the networks between end long waits."""
+    faults = {
+        "closes before the head, later": both(LOST_AFTER + 0.1, CLOSE),
+        "resets before the head, later": both(LOST_AFTER + 0.1, RESET),
+    }
+    with Recorder() as upstream:
+        settings = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url, "ANTHROPIC_TIMEOUT": "10"}
+        with gateways.running(tmp_path, settings) as gateway:
+            bench = bench_of(gateway, upstream)
+            for name, fault in faults.items():
+                bench.play(fault)
+                bench.observe(table, name)
+                bench.check_works()
 
 
 def test_retries(tmp_path: Path, table: Table) -> None:

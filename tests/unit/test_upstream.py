@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from gateway import upstream as module
-from gateway.errors import BadGateway, GatewayTimeout
+from gateway.errors import BadGateway, GatewayTimeout, UpstreamLost
 from gateway.metrics import Metrics
 from gateway.pool import Answer
 from gateway.settings import Settings
 from gateway.upstream import Exchange, Upstream
-from tests.support.recorder import CLOSE, Gate, Recorder, answer, stream
+from tests.support.recorder import CLOSE, RESET, Gate, Recorder, Step, answer, stream
 from tests.support.transcripts import OVERLOADED, PING, SHORT, event, events
 
 HOLD = 0.2
+LOST_AFTER = 0.1
 
 
 @pytest.fixture
@@ -142,3 +143,55 @@ async def test_calls_at_the_same_time_do_not_mix(client: Upstream, recorder: Rec
 
     assert await asyncio.gather(*map(one, range(40))) == [str(number).encode() for number in range(40)]
     assert {request.target[1:].encode() == request.body for request in recorder.requests} == {True}
+
+
+@pytest.mark.parametrize("proxied", [False, True], ids=["direct", "through a proxy"])
+@pytest.mark.parametrize(
+    ("steps", "failure"),
+    [
+        ([CLOSE], BadGateway),
+        ([RESET], BadGateway),
+        ([2 * LOST_AFTER, CLOSE], UpstreamLost),
+        ([2 * LOST_AFTER, RESET], UpstreamLost),
+        ([2 * LOST_AFTER, b"nonsense\r\n\r\n"], BadGateway),
+    ],
+    ids=["closed at once", "reset at once", "closed later", "reset later", "nonsense later"],
+)
+async def test_a_request_that_upstream_has_had_for_a_while_is_lost_with_its_connection(
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[Step],
+    failure: type[BadGateway],
+    proxied: bool,
+) -> None:
+    monkeypatch.setattr(module, "LOST_AFTER", LOST_AFTER)
+    url = recorder.url
+    if proxied:
+        monkeypatch.setenv("http_proxy", url)
+        url = "http://upstream.test"
+    recorder.script(steps)
+    settings = Settings(anthropic_api_key="sk", anthropic_timeout=5.0)  # type: ignore[arg-type]
+    client = Upstream(settings, url, "sk", Metrics())
+
+    with pytest.raises(BadGateway) as raised:
+        await client.send(exchange())
+
+    assert type(raised.value) is failure
+    await client.close()
+    await asyncio.sleep(0.01)  # aiohttp closes its sockets a little later
+
+
+async def test_a_server_that_is_not_there_has_lost_nothing(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOST_AFTER", 0.0)
+    settings = Settings(anthropic_api_key="sk", anthropic_timeout=5.0)  # type: ignore[arg-type]
+    with recorder.refusing():
+        for proxy in ("", recorder.url):
+            monkeypatch.setenv("http_proxy", proxy)
+            client = Upstream(settings, "http://upstream.test" if proxy else recorder.url, "sk", Metrics())
+            with pytest.raises(BadGateway) as raised:
+                await client.send(exchange())
+            assert type(raised.value) is BadGateway
+            await client.close()
+            await asyncio.sleep(0.01)
