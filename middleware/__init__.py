@@ -17,11 +17,10 @@ Handlers            the handler function (the application itself, not in this li
 from functools import partial
 from typing import Any
 
-from starlette.middleware.cors import CORSMiddleware
-
 from gateway.limits import RATE_LIMIT_HEADERS
 from gateway.services import Services
 from middleware.admission import Admission
+from middleware.cors import Cors
 from middleware.errors import Errors
 from middleware.idempotency import Idempotency
 from middleware.limits import Limits
@@ -46,7 +45,7 @@ def chain(services: Services) -> list[Any]:
     """The middlewares for Connexion, outermost first."""
     origins = list(services.settings.cors_origins)
     cors = partial(
-        CORSMiddleware,
+        Cors,
         allow_origins=origins,
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
         allow_headers=["*"],

@@ -364,6 +364,31 @@ def test_cors_by_setting(public: tuple[Gateway, Recorder]) -> None:
     assert upstream.requests == []
 
 
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        (("origin", "https://evil.example"), "origin"),
+        (("access-control-request-method", "BREW"), "method"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("path", ["/api/v1/messages/create", "/v1/messages"])
+def test_a_preflight_is_refused_in_the_dialect_of_its_path(
+    public: tuple[Gateway, Recorder], path: str, changed: tuple[str, str], what: str
+) -> None:
+    gateway, _ = public
+    headers = list({**dict(PREFLIGHT), changed[0]: changed[1]}.items())
+
+    got = gateway.call("OPTIONS", path, headers=headers, with_key=False)
+
+    assert got.status == 400
+    assert got.header("content-type") == "application/json"
+    assert (got.header("vary") or "").startswith("Origin")
+    error = got.json()["error"]
+    assert (error if path.startswith("/api/") else error["message"]) == f"Disallowed CORS {what}"
+    assert (got.header("access-control-allow-origin") is None) == (what == "origin")
+
+
 def test_no_cors_unless_set(gateway: Gateway) -> None:
     got = gateway.call("GET", "/health", headers=PREFLIGHT[:1])
 
