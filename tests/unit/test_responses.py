@@ -12,6 +12,7 @@ from gateway.call import Call
 from gateway.errors import BadGateway
 from gateway.responses import KEEPALIVE, ChunkResponse, StreamResponse
 from gateway.sse import Meter
+from tests.support.clock import hurried
 
 SILENCE = 0.1
 
@@ -74,6 +75,7 @@ async def _nothing() -> Any:
     raise AssertionError("nobody reads here")
 
 
+@hurried
 async def test_comments_fill_silence_between_events() -> None:
     sink = Sink()
 
@@ -83,6 +85,7 @@ async def test_comments_fill_silence_between_events() -> None:
     assert sink.ended
 
 
+@hurried
 async def test_silence_before_the_first_event() -> None:
     sink = Sink()
 
@@ -91,6 +94,7 @@ async def test_silence_before_the_first_event() -> None:
     assert sink.chunks == [KEEPALIVE, b"data: 1\n\n"]
 
 
+@hurried
 async def test_never_inside_an_event() -> None:
     sink = Sink()
 
@@ -99,6 +103,7 @@ async def test_never_inside_an_event() -> None:
     assert sink.chunks == [b"data: {", b"}\n", b"\n", KEEPALIVE]
 
 
+@hurried
 async def test_never_inside_an_event_that_begins_as_the_silence_is_noticed() -> None:
     sink, meter, noticed = Sink(), Meter(), asyncio.Event()
 
@@ -118,6 +123,7 @@ async def test_never_inside_an_event_that_begins_as_the_silence_is_noticed() -> 
     assert sink.chunks == [b"data: {", b"}\n\n"]
 
 
+@hurried
 async def test_none_while_events_flow() -> None:
     sink = Sink()
     steps = [step for _ in range(6) for step in (b"data: 1\n\n", SILENCE * 0.5)]
@@ -127,6 +133,7 @@ async def test_none_while_events_flow() -> None:
     assert KEEPALIVE not in sink.chunks
 
 
+@hurried
 async def test_none_in_what_are_no_events() -> None:
     sink = Sink()
 
@@ -135,6 +142,7 @@ async def test_none_in_what_are_no_events() -> None:
     assert sink.chunks == [b"a\n\n", b"b"]
 
 
+@hurried
 async def test_none_after_the_end() -> None:
     sink = Sink()
 
@@ -144,6 +152,7 @@ async def test_none_after_the_end() -> None:
     assert sink.chunks == [b"data: 1\n\n"]
 
 
+@hurried
 async def test_last_words_when_upstream_breaks_off() -> None:
     sink = Sink()
     source = Source(b"data: 1\n\n", BadGateway("broken"))
@@ -155,6 +164,7 @@ async def test_last_words_when_upstream_breaks_off() -> None:
     assert source.closed
 
 
+@hurried
 async def test_a_broken_download_has_no_proper_end() -> None:
     sink = Sink()
 
@@ -164,6 +174,7 @@ async def test_a_broken_download_has_no_proper_end() -> None:
     assert not sink.ended
 
 
+@hurried
 async def test_last_words_when_the_gateway_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", 60)
     sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
@@ -178,6 +189,7 @@ async def test_last_words_when_the_gateway_stops(monkeypatch: pytest.MonkeyPatch
     assert source.closed
 
 
+@hurried
 async def test_a_piece_that_is_not_sent_after_all_leaves_no_coroutine() -> None:
     outlet = responses._Outlet(Sink(), None)
 
@@ -189,6 +201,7 @@ async def test_a_piece_that_is_not_sent_after_all_leaves_no_coroutine() -> None:
     outlet.stop()
 
 
+@hurried
 async def test_a_piece_that_is_waited_for_is_sent() -> None:
     sink = Sink()
     outlet = responses._Outlet(sink, None)
@@ -202,6 +215,7 @@ async def test_a_piece_that_is_waited_for_is_sent() -> None:
     assert not outlet.busy
 
 
+@hurried
 async def test_no_words_for_a_caller_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "KEEPALIVE_SECONDS", 60)
     sink, source = Sink(), Source(b"data: 1\n\n", 10.0)
