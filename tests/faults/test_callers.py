@@ -27,6 +27,7 @@ STREAMS = {"native": "/v1/messages", "envelope": "/api/v1/messages/stream"}
 BODY = json.dumps(MESSAGE).encode()
 STREAM_BODY = json.dumps(MESSAGE | {"stream": True}).encode()
 WAIT = 10.0
+LEFT = 'http_requests_total{code="499"}'
 LONG = event({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x" * 8000}})
 
 
@@ -238,11 +239,12 @@ def test_leaving_early(bench: Bench, table: Table) -> None:
         with bench.connected() as sock:
             sock.sendall(b"POST /v1/messages HT")
         outcomes["any"] = "nothing"
+    before = counters(bench.gateway).get(LEFT, 0)
     with observed(bench, table, "hanging up inside the body") as outcomes:
         with bench.connected() as sock:
             sock.sendall(bench.request(PATHS["native"])[:-5])
         outcomes["any"] = "nothing"
-        time.sleep(0.05)
+        eventually(lambda: counters(bench.gateway).get(LEFT, 0) > before or None, WAIT)
     with observed(bench, table, "hanging up while upstream works") as outcomes:
         gate = Gate()
         bench.upstream.reply = lambda _: [gate]

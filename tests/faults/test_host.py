@@ -160,7 +160,9 @@ def test_database_held(tmp_path: Path, table: Table, upstream: Recorder) -> None
         health.check()
         booked = {booking(row) for row in rows(gateway.data)}
         moved = risen(before, counters(gateway))
-        table.saw(Row("host", "database held by another program", outcomes, " / ".join(booked), moved))
+        table.saw(
+            Row("host", "database held by another program", outcomes, " / ".join(sorted(booked)), moved)
+        )
 
 
 def _telling(metrics: list[str]) -> list[str]:
@@ -225,7 +227,7 @@ def test_clock(tmp_path: Path, table: Table, upstream: Recorder, fault: str, sec
         eventually(lambda: not rows(gateway.data, "status = 'started'") or None, SOON)
         health.check()
         booked = {booking(row) for row in rows(gateway.data)}
-        table.saw(Row("host", fault, outcomes, " / ".join(booked), risen(before, counters(gateway))))
+        table.saw(Row("host", fault, outcomes, " / ".join(sorted(booked)), risen(before, counters(gateway))))
         check_works(caller)
 
 
@@ -335,7 +337,7 @@ def test_kill(tmp_path: Path, table: Table, upstream: Recorder) -> None:
         cut = [row for row in ledger if row["status"] == "interrupted"]
         assert len(cut) == STREAMS
         assert gateway.metric('anthropic_gateway_budget_reserved_dollars{key="caller",window="day"}') == 0
-        booked = " / ".join({booking(row) for row in cut})
+        booked = " / ".join(sorted({booking(row) for row in cut}))
         table.saw(
             Row(
                 "host",
