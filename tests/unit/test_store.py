@@ -26,7 +26,7 @@ def insert(session, name):
 
 
 async def eventually(store, expected):
-    for _ in range(200):
+    for _ in range(1000):
         found = await store.read(names)
         if found == expected:
             return
@@ -268,9 +268,9 @@ async def test_what_is_posted_outlives_a_database_that_takes_no_writes(database_
 
 async def test_a_queue_that_is_too_long_is_refused(store, monkeypatch):
     monkeypatch.setattr("gateway.store.writer.LONGEST_QUEUE", 3)
-    gate = threading.Event()
-    held = store.write(lambda session: gate.wait(10))
-    await asyncio.sleep(0.05)
+    begun, gate = threading.Event(), threading.Event()
+    held = store.write(lambda session: begun.set() or gate.wait(10))
+    assert await asyncio.to_thread(begun.wait, 10)
     waiting = [store.write(insert, f"b{number}") for number in range(3)]
     with pytest.raises(ServiceUnavailable, match="cannot keep up"):
         store.write(insert, "b3")
