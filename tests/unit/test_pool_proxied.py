@@ -128,7 +128,7 @@ async def test_the_target_is_asked_of_the_proxy_as_it_is(upstream: Recorder, cli
 async def test_broken_answers(upstream: Recorder, client: Proxied, steps: list[Step]) -> None:
     """And the next request finds a good connection."""
     upstream.reply = lambda _: steps
-    assert await asyncio.wait_for(client.fetch(), 3) == "broken"
+    assert await asyncio.wait_for(client.fetch(), 20) == "broken"
     upstream.reset()
     upstream.script(GOOD["joined"])
     assert await client.fetch() == (200, BODY)
@@ -138,6 +138,6 @@ async def test_broken_answers(upstream: Recorder, client: Proxied, steps: list[S
 async def test_silence(upstream: Recorder, client: Proxied, steps: list[Step]) -> None:
     upstream.script(steps)
 
-    assert await asyncio.wait_for(client.fetch(), 3) == "broken"
+    assert await asyncio.wait_for(client.fetch(), 20) == "broken"
 
-    await asyncio.to_thread(upstream.only.wait_until_left, 1.0)
+    await asyncio.to_thread(upstream.only.wait_until_left)
