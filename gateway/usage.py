@@ -140,6 +140,7 @@ class Usage:
         """
         usage = cls.read(model, started or {})
         usage.estimated = True
+        usage.samplings = usage.samplings or (Sampling.read(model, started or {}),)  # the attempt under way
         last = usage.samplings[-1]
         if not last.prompt_tokens:
             last.input_tokens = input_tokens

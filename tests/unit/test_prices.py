@@ -9,7 +9,7 @@ import pytest
 from anthropic.types import model as sdk
 
 from gateway.prices import NANODOLLARS, PriceError, PriceTable, dollars, nanodollars
-from gateway.usage import Usage, estimate_input_tokens, merge
+from gateway.usage import Sampling, Usage, estimate_input_tokens, merge
 
 NOV = date(2026, 11, 22)
 TABLE = PriceTable.load()
@@ -134,6 +134,12 @@ SAMPLES = {
         None,
         6,  # 10 x 0.5 x 1.1 = 5.5, half up
     ),
+    "batch-a-quarter-of-one": (
+        "claude-haiku-5-5",
+        tokens(0, 0, written=3, service_tier="batch", inference_geo="us"),
+        None,
+        206,  # 375 x 0.5 x 1.1 = 206.25
+    ),
     "batch-us": (
         "claude-opus-4-8",
         tokens(1000, 1000, service_tier="batch", inference_geo="us"),
@@ -227,6 +233,12 @@ SAMPLES = {
         "refusal",
         0,
     ),
+    "declined-without-a-fallback": (
+        "claude-opus-4-8",
+        tokens(5, 0, iterations=[iteration("message", 5, 0)]),
+        "refusal",
+        0,
+    ),
     "iterations-at-two-sizes": (
         "claude-haiku-5-5",
         tokens(100_002, 2, iterations=[iteration("message", 100_001, 1), iteration("message", 1, 1)]),
@@ -254,6 +266,7 @@ SAMPLES = {
         None,
         0,
     ),
+    "no-whole-numbers": ("claude-haiku-4-5", {"input_tokens": 1.5, "output_tokens": True}, None, 0),
 }
 
 
@@ -276,10 +289,18 @@ def test_a_price_holds_from_its_day(day, expected):
     assert TABLE.cost(usage, day).nanodollars == expected
 
 
-@pytest.mark.parametrize("model", ["claude-nova-7", "", "claude-opus-5-5-20261122-x", "gpt-6"])
+@pytest.mark.parametrize(
+    "model", ["claude-nova-7", "", "claude-opus-5-5-20261122-x", "claude-opus-5-9", "gpt-6"]
+)
 def test_an_unknown_model_takes_the_dearest_price_of_each_kind_and_says_so(model):
     usage = Usage.read(model, tokens(1000, 1000, read=1000))
     assert TABLE.cost(usage, NOV)[:2] == (15_000_000 + 75_000_000 + 1_500_000, False)
+
+
+@pytest.mark.parametrize("models", [("gpt-6", "claude-opus-5"), ("claude-opus-5", "gpt-6")])
+def test_one_unknown_model_among_several_flags_the_call(models):
+    parts = [iteration("message", 1, 1, model) for model in models]
+    assert not TABLE.cost(Usage.read("claude-opus-5", tokens(1, 1, iterations=parts)), NOV).known
 
 
 def test_an_unknown_speed_or_tier_is_flagged_and_never_cheap():
@@ -304,6 +325,15 @@ def test_a_redeemed_fallback_credit_makes_the_cost_an_estimate():
     assert not Usage.read("claude-opus-4-8", refused).estimated
 
 
+def test_the_total_of_several_passes_has_every_count():
+    parts = [
+        {**iteration("message", 1, 20, read=300, written=9_000), "cache_creation": split(4_000, 5_000)},
+        {**iteration("message", 2, 30, read=400, written=8_000), "cache_creation": split(1_000, 7_000)},
+    ]
+    total = Usage.read("claude-opus-5", tokens(iterations=parts)).total
+    assert total == Sampling("claude-opus-5", 3, 50, 700, 5_000, 12_000)
+
+
 def test_a_stream_is_read_from_its_first_and_last_event():
     start = tokens(25, 1, read=7, inference_geo="us", server_tool_use=None)
     delta = {"output_tokens": 15, "input_tokens": None, "server_tool_use": searches(2)}
@@ -318,6 +348,20 @@ def test_a_stream_is_read_from_its_first_and_last_event():
         (tokens(100, 1, read=50), 400, 999, (100, 100, 50)),
         (tokens(100, 300), 400, 999, (100, 300, 0)),
         (tokens(0, 0), 10, 77, (77, 3, 0)),  # some upstreams send zeros first
+        (tokens(0, 0, read=50), 10, 77, (0, 3, 50)),  # the whole prompt came from the cache
+        (
+            tokens(5, 1, iterations=[iteration("compaction", 9, 90), iteration("message", 5, 1)]),
+            400,
+            999,
+            (14, 190, 0),
+        ),
+        (
+            tokens(5, 1, iterations=[iteration("message", 9, 0), iteration("fallback_message", 5, 0)]),
+            40,
+            999,
+            (5, 10, 0),  # an attempt that was declined, and the next one, broken off before its count came
+        ),
+        (tokens(5, 1, iterations=["odd"]), 40, 999, (5, 10, 0)),
         (None, 0, 77, (77, 0, 0)),
     ],
 )
@@ -380,8 +424,50 @@ def test_the_operator_overrides_a_model_and_a_multiplier(tmp_path):
     assert table.version == "mine"
     for model in ("claude-opus-4-8", "local-llama"):
         assert table.cost(Usage.read(model, tokens(1000, 1)), NOV)[:2] == (2_000, True)
-    untouched = Usage.read("claude-opus-5", tokens(100, 0, inference_geo="eu"))
-    assert table.cost(untouched, NOV)[:2] == (750_000, True)
+    for region, expected in (("eu", 750_000), ("us", 550_000)):
+        untouched = Usage.read("claude-opus-5", tokens(100, 0, inference_geo=region))
+        assert table.cost(untouched, NOV)[:2] == (expected, True)
+
+
+def test_tools_cost_what_the_operator_says(tmp_path):
+    own = '[tools]\nweb_fetch_per_thousand = "2"\ncode_execution_per_thousand = "0.5"'
+    table = PriceTable.load(write(tmp_path / "prices.toml", own))
+    used = {"web_search_requests": 1, "web_fetch_requests": 10, "code_execution_requests": 100}
+    usage = Usage.read("claude-opus-5", tokens(server_tool_use=used))
+    assert table.cost(usage, NOV).nanodollars == 10_000_000 + 20_000_000 + 50_000_000
+
+
+TWO_ROWS = """
+    [[model]]
+    ids = ["house"]
+    from = 2026-06-01
+    input = "0.0005"
+    output = "0.0005"
+    [[model]]
+    ids = ["house"]
+    from = 2026-01-01
+    input = "100"
+    output = "200"
+    above = 10
+    [model.large]
+    input = "300"
+    output = "400"
+    [model.fast]
+    input = "1000"
+    output = "2000"
+"""
+
+
+def test_rows_may_stand_in_any_order_and_each_holds_for_its_time(tmp_path):
+    table = PriceTable.load(write(tmp_path / "prices.toml", TWO_ROWS))
+    spring, summer = date(2026, 5, 31), date(2026, 6, 1)
+    large, fast = tokens(11, 1), tokens(11, 1, speed="fast")
+    assert table.cost(Usage.read("house", large), spring)[:2] == (11 * 300_000 + 400_000, True)
+    assert table.cost(Usage.read("house", fast), spring)[:2] == (11 * 1_000_000 + 2_000_000, True)
+    assert table.cost(Usage.read("house", tokens(11, 2)), summer)[:2] == (7, True)  # 6.5, half up
+    assert table.quote("house", summer, 1, 1) == (1, 1)  # what is held is never too little
+    assert table.cost(Usage.read("unknown", large), spring)[:2] == (11 * 300_000 + 400_000, False)
+    assert table.cost(Usage.read("unknown", large), summer)[:2] == (11 * 15_000 + 75_000, False)
 
 
 def test_without_an_override_the_shipped_table_holds(tmp_path):
@@ -394,11 +480,22 @@ def test_without_an_override_the_shipped_table_holds(tmp_path):
         ("[[model]", "prices.toml"),
         ('[[model]]\nids=["a"]\nfrom=2026-01-01\ninput=3.1\noutput="1"', "input must be a number in quotes"),
         ('[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="-3"\noutput="1"', "input must be a number in quotes"),
+        (
+            '[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="abc"\noutput="1"',
+            "input must be a number in quotes",
+        ),
+        ('[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="1"\noutput="Infinity"', "output must be a number in"),
         ('[[model]]\nids=["a"]\nfrom="2026"\ninput="3"\noutput="1"', "`from` must be a date"),
         ('[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="3"', "'output' is missing"),
         ('[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"\nabove=5', "belong together"),
         ('[[model]]\nids=["a","a"]\nfrom=2026-01-01\ninput="3"\noutput="1"', "two prices from the same day"),
         ('[service_tiers]\nodd="0.3333333333"', "more than nine decimals"),
+        ('[regions]\nodd="0.3333333333"', "more than nine decimals"),
+        (
+            '[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"\n'
+            '[model.fast]\ninput="0.0000000001"\noutput="1"',
+            "more than nine decimals",
+        ),
     ],
 )
 def test_a_faulty_override_is_refused_with_its_place(tmp_path, text, reason):
@@ -421,3 +518,7 @@ def test_a_faulty_override_is_refused_with_its_place(tmp_path, text, reason):
 def test_dollars_are_written_exactly(amount, text):
     assert dollars(amount) == text
     assert nanodollars(Decimal(text)) == amount
+
+
+def test_what_lies_below_a_nanodollar_is_cut_off():
+    assert nanodollars(Decimal("0.0000000019")) == 1
