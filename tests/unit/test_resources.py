@@ -72,6 +72,10 @@ def uploaded(file_id):
             {("agents", "a1"), ("agents", "a2")},
         ),
         (
+            {"multiagent": {"workflows": {"predefined_agents": ["a1", {"type": "agent", "id": "a2"}]}}},
+            {("agents", "a1"), ("agents", "a2")},
+        ),
+        (
             {"thread": {"type": "continue", "previous_message_id": "msg_1"}, "user_profile_id": "p1"},
             {("messages", "msg_1"), ("user_profiles", "p1")},
         ),
@@ -127,6 +131,8 @@ def test_ids_that_an_answer_brings_forth_are_found():
 def test_a_model_that_repeats_an_id_claims_nothing():
     message = {
         "content": [
+            output("mcp", "file_stolen"),
+            output("web_fetch", "file_stolen"),
             {"type": "tool_use", "id": "t", "name": "x", "input": {"file_id": "file_stolen"}},
             {"type": "text", "text": '{"file_id": "file_stolen"}'},
             {
@@ -169,6 +175,9 @@ def test_ids_that_a_batch_brings_forth_are_found():
     message = {"container": {"id": "container_1"}, "content": [output("code_execution", "file_1")]}
     line = json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}}).encode()
     assert brought_forth_by_result(line) == {("containers", "container_1"), ("files", "file_1")}
+    for name, found in (("container", ("containers", "container_1")), ("content", ("files", "file_1"))):
+        line = json.dumps({"result": {"message": {name: message[name]}}}).encode()
+        assert brought_forth_by_result(line) == {found}
     assert brought_forth_by_result(line[:-5]) == set()
     assert brought_forth_by_result(b'{"result":{"type":"errored","error":{"file_id":"file_1"}}}') == set()
 
@@ -201,13 +210,19 @@ def test_what_made_a_resource_that_no_call_made():
     assert maker_of({"type": "session", "deployment_id": "depl_1"}) == ("deployments", "depl_1")
     assert maker_of({"type": "file", "scope": {"type": "session", "id": "sesn_1"}}) == ("sessions", "sesn_1")
     assert maker_of({"type": "file", "deployment_id": None}) is None
+    assert maker_of({"type": "file", "scope": {"type": "skill", "id": "skill_1"}}) is None
+    assert maker_of({"type": "event", "scope": {"type": "session", "id": "sesn_1"}}) is None
 
 
 def test_ids_in_queries_are_found():
     batches = Subject(kind="batches", lists=True)
-    assert named_in_query(batches, b"after_id=msgbatch_1&limit=5") == {("batches", "msgbatch_1")}
+    for cursor in ("after_id", "before_id"):
+        raw = f"{cursor}=msgbatch_1&limit=5".encode()
+        assert named_in_query(batches, raw) == {("batches", "msgbatch_1")}
     raw = b"agent%5Fid=a%201&scope_id=s1&session_ids[]=s2&limit=2&page=x"
     assert named_in_query(Subject(), raw) == {("agents", "a 1"), ("sessions", "s1"), ("sessions", "s2")}
+    assert named_in_query(Subject(), b"agent_id=") == {("agents", "")}  # which is nobody's
+    assert named_in_query(Subject(), b"agent_id=a\xff1") == {("agents", "a\xff1")}  # nor is it a1
 
 
 CATALOG = Catalog({"native": openapi.load("native"), "envelope": openapi.load("envelope")})

@@ -1,4 +1,5 @@
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_an_admin_passes_everywhere(walls):
 
 
 async def test_what_anthropic_provides_belongs_to_all(walls):
-    await walls.check(ONE, [Owned("skills", "xlsx")])
+    await walls.check(ONE, [Owned("skills", "xlsx"), Owned("skills", "skill-creator")])
     with pytest.raises(NotFound):
         await walls.check(ONE, [Owned("skills", "skill_01X")])
 
@@ -124,9 +125,10 @@ async def test_a_foreign_thread_says_that_it_has_to_be_replayed(walls):
 async def test_an_id_that_another_replica_is_about_to_commit_is_waited_for(database_url):
     stores = [Store(database_url), Store(database_url)]
     here, there = (Walls(store) for store in stores)
-    file = Owned("files", "file_1")
-    here.note(ONE, [file])
-    await there.check(ONE, [file])
+    for kind in ("files", "containers", "messages"):
+        made = Owned(kind, "made_1")
+        here.note(ONE, [made])
+        await there.check(ONE, [made])
     for store in stores:
         await store.close()
 
@@ -135,9 +137,20 @@ async def test_what_is_deleted_is_gone(walls):
     file = Owned("files", "file_1")
     await walls.record(ONE, [file])
     await walls.check(ONE, [file])
+    namesake = Owned("batches", "file_1")
+    await walls.record(ONE, [namesake])
     await walls.forget(file)
     with pytest.raises(NotFound):
         await walls.check(ONE, [file])
+    await walls.check(ONE, [namesake])
+
+
+def test_ids_are_written_in_an_order_that_all_replicas_share(walls):
+    """Else two that enter the same ids could wait for each other."""
+    written = []
+    session = SimpleNamespace(cursor=SimpleNamespace(executemany=lambda _, rows: written.extend(rows)))
+    walls._write(session, [[("files", "b", "k", 1), ("files", "a", "k", 1)], [("batches", "c", "k", 1)]])
+    assert [row[:2] for row in written] == [("batches", "c"), ("files", "a"), ("files", "b")]
 
 
 async def test_replicas_see_each_others_ids(database_url):
