@@ -111,6 +111,41 @@ def test_days_and_months_begin_in_the_zone(zone, moment, day, day_ends, month_en
     assert calendar.resets_at("month", day).astimezone(UTC).isoformat() == month_ends
 
 
+def test_a_day_of_23_hours_ends_after_them():
+    calendar = Calendar(ZoneInfo("Europe/Berlin"))
+    for moment, day in (("12:00+02:00", "2026-03-29"), ("23:59+02:00", "2026-03-29")):
+        assert calendar.day(datetime.fromisoformat(f"2026-03-29T{moment}").timestamp()) == day
+    assert calendar.day(datetime.fromisoformat("2026-03-30T00:30+02:00").timestamp()) == "2026-03-30"
+
+
+@pytest.mark.parametrize(
+    ("spent", "reserved", "amount", "refused"),
+    [
+        (60, 30, 10, None),
+        (60, 30, 11, "for now"),
+        (99, 1, 1, "for now"),
+        (99, 0, 1000, None),  # what is left is one call's
+        (0, 100, 0, None),
+        (100, 0, 1, "for good"),
+        (100, 50, 1, "for good"),
+    ],
+)
+@pytest.mark.parametrize("window", ["day", "month"])
+def test_what_is_spent_held_and_asked_for_must_fit(window, spent, reserved, amount, refused):
+    """The other window has room, or no limit."""
+    calendar = Calendar(ZoneInfo("UTC"))
+    counts = {f"{window}_spent": spent, f"{window}_reserved": reserved}
+    for other in (None, 10_000):
+        budget = Budget(**{"day": other, "month": other, window: 100})
+        balance = Balance(key().id, "2026-11-22", month="2026-11", **counts)
+        refusal = balance.refuse(budget, amount, calendar)
+        if refused is None:
+            assert refusal is None
+        else:
+            assert (refusal.window, refusal.limit, refusal.spent) == (window, 100, spent)
+            assert refusal.final == (refused == "for good")
+
+
 async def test_a_call_reserves_and_settles(ledger, store):
     who = key(day=DOLLAR, month=10 * DOLLAR)
     entry = await begin(ledger, who, max_tokens=10_000, input_tokens=1000)
@@ -168,6 +203,20 @@ async def test_a_call_over_midnight_counts_for_the_day_it_began(ledger, store, c
     assert (now.month_spent, now.month_reserved) == (330_000_000, 0)
 
 
+async def test_a_call_over_the_end_of_a_month_counts_for_the_month_it_began(ledger, store, clock):
+    who = key(day=DOLLAR, month=DOLLAR)
+    clock.now = datetime.fromisoformat("2026-11-30T12:00:00+01:00").timestamp()
+    long = await begin(ledger, who)
+    clock.now += 86_400
+    short = await begin(ledger, who)
+    now = await balance(store, who)
+    assert (now.day_reserved, now.month_reserved) == (short.reserved, short.reserved)
+    ledger.settle(long, cents(30))
+    ledger.settle(short, cents(3))
+    now = await balance(store, who)
+    assert (now.month, now.month_spent, now.month_reserved) == ("2026-12", 30_000_000, 0)
+
+
 async def test_a_budget_given_in_mid_month_knows_what_was_spent_and_is_under_way(ledger, store, clock):
     ledger.settle(await begin(ledger, key()), cents(30))
     clock.now += 86_400
@@ -186,6 +235,7 @@ async def test_a_budget_taken_away_and_given_back_has_not_forgotten(ledger, stor
     ledger.settle(await begin(ledger, key(day=DOLLAR)), cents(3))
     clock.now += 86_400
     ledger.settle(await begin(ledger, key()), cents(30))
+    await store.flush()
     entry = await begin(ledger, key(day=DOLLAR))
     assert (await balance(store, key())).day_spent == 300_000_000
     ledger.settle(entry, cents(3))
@@ -361,6 +411,38 @@ def test_what_is_learned_is_the_95th_percentile_of_the_latest_hundred():
     assert learned.reservation("a", MODEL, 1000, 0, 0) == 5
 
 
+async def test_what_is_held_follows_from_what_prompts_and_answers_cost(ledger):
+    who = key(day=100 * DOLLAR)
+    half_cached = Usage.read(
+        MODEL, {"input_tokens": 500, "cache_read_input_tokens": 500, "output_tokens": 100}
+    )
+    for _ in range(ENOUGH_SAMPLES):
+        ledger.settle(await begin(ledger, who, 64_000, input_tokens=1000), half_cached)
+    entry = await begin(ledger, who, 64_000, input_tokens=2000)
+    assert entry.reserved == 3_300_000 + 1_500_000  # 55 % of 6,000,000, and 100 x 15,000
+    ledger.settle(entry, half_cached)
+
+
+@pytest.mark.parametrize(
+    ("usage", "outcome"),
+    [
+        (cents(3), "canceled"),
+        (cents(3), "failed"),
+        (Usage.none(MODEL), "done"),
+        (Usage.floor(MODEL, {"output_tokens": 100}), "done"),
+        (Usage.read("gpt-6", {"output_tokens": 100}), "done"),
+    ],
+    ids=["canceled", "failed", "refused", "cut off", "without a price"],
+)
+async def test_only_a_whole_answer_with_a_price_teaches_what_to_hold(ledger, usage, outcome):
+    who = key(day=100 * DOLLAR)
+    for _ in range(ENOUGH_SAMPLES):
+        ledger.settle(await begin(ledger, who, 64_000), usage, outcome=outcome)
+    entry = await begin(ledger, who, 64_000)
+    assert entry.reserved == 960_000_000
+    ledger.settle(entry, cents(3))
+
+
 def test_the_memory_of_what_was_learned_is_bounded():
     learned = Learned()
     for number in range(GROUPS):
@@ -409,3 +491,25 @@ async def test_a_clock_that_was_wrong_for_a_while_leaves_the_budget_as_the_ledge
         await begin(ledger, who)
     with pytest.raises(BudgetExhausted):
         await ledger.check_budget(who)
+
+
+async def test_a_balance_reckoned_anew_has_the_whole_month_of_its_key_alone(ledger, store, clock):
+    who, other = key(day=DOLLAR, month=DOLLAR), key("other", day=DOLLAR, month=DOLLAR)
+
+    def go_to(day: str) -> None:
+        clock.now = datetime.fromisoformat(f"{day}T12:00:00+01:00").timestamp()
+
+    for day in ("2026-10-31", "2026-11-01", "2026-11-10", "2026-11-25", "2026-12-01"):
+        go_to(day)
+        for one in (who, other):
+            ledger.settle(await begin(ledger, one), cents(3))
+        await store.flush()
+    go_to("2026-11-10")
+    others_call = await begin(ledger, other)
+    call = await begin(ledger, who)
+    held = call.reserved
+    assert await balance(store, who) == Balance(
+        who.id, "2026-11-10", 30_000_000, held, "2026-11", 90_000_000, held
+    )
+    for entry in (others_call, call):
+        ledger.settle(entry, cents(3))
