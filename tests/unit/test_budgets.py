@@ -13,7 +13,7 @@ from gateway.ledger import Ledger
 from gateway.ledger import ledger as module
 from gateway.prices import PriceTable
 from gateway.store import Store
-from gateway.store.tables import budgets, calls
+from gateway.store.tables import budgets, calls, usage_daily
 from gateway.usage import Usage
 from tests.support.clock import Clock
 
@@ -352,6 +352,40 @@ async def test_a_caller_who_leaves_before_the_commit_leaves_no_reservation(ledge
     assert (await balance(store, who)).day_reserved == 0
 
 
+async def test_a_call_is_booked_once_although_its_commits_seemed_to_fail(ledger, store, lose_acknowledgement):
+    who = key(day=DOLLAR, month=DOLLAR)
+    lose_acknowledgement()
+    entry = await begin(ledger, who)
+    held = entry.reserved
+    assert await balance(store, who) == Balance(who.id, "2026-11-22", 0, held, "2026-11", 0, held)
+    lose_acknowledgement()
+    ledger.settle(entry, cents(3))
+    assert await balance(store, who) == Balance(who.id, "2026-11-22", 30_000_000, 0, "2026-11", 30_000_000, 0)
+    booked = await store.read(lambda c: c.execute(select(usage_daily.c.requests, usage_daily.c.cost)).all())
+    assert booked == [(1, 30_000_000)]
+
+
+async def test_what_reserves_nothing_is_refused_by_what_is_spent_alone(ledger, store, clock):
+    who = key(day=DOLLAR)
+    ledger.settle(await begin(ledger, who), cents(3))
+    running = await begin(ledger, who, max_tokens=65_000)
+    await ledger.check_budget(who)
+    ledger.settle(running, cents(99))
+    await store.flush()
+    with pytest.raises(BudgetExhausted):
+        await ledger.check_budget(who)
+    clock.now += 86_400
+    await ledger.check_budget(who)
+
+
+async def test_a_new_budget_is_looked_at_with_what_was_spent_before(ledger, store):
+    ledger.settle(await begin(ledger, key()), cents(30))
+    await store.flush()
+    with pytest.raises(BudgetExhausted):
+        await ledger.check_budget(key(day=300_000_000))
+    await ledger.check_budget(key(day=300_000_001))
+
+
 async def test_two_replicas_share_one_budget(database_url):
     stores = [Store(database_url), Store(database_url)]
     ledgers = [Ledger(store, PRICES, ZoneInfo("UTC")) for store in stores]
@@ -441,6 +475,24 @@ async def test_only_a_whole_answer_with_a_price_teaches_what_to_hold(ledger, usa
     entry = await begin(ledger, who, 64_000)
     assert entry.reserved == 960_000_000
     ledger.settle(entry, cents(3))
+
+
+def test_what_costs_nothing_holds_something():
+    """Nothing is held for keys without a budget alone: what holds nothing passes a budget that is used up."""
+    learned = Learned()
+    assert learned.reservation("a", MODEL, 1000, 0, 0) == 1
+    for _ in range(ENOUGH_SAMPLES):
+        learned.add("a", MODEL, 1000, Sample(0, 0))
+    assert learned.reservation("a", MODEL, 1000, 500, 500) == 1
+
+
+def test_what_is_in_use_is_not_forgotten(monkeypatch):
+    monkeypatch.setattr("gateway.budgets.GROUPS", 4)
+    learned = Learned()
+    for number in range(20):
+        learned.add("a", MODEL, 1000, Sample(0, 7))
+        learned.add("b", f"model {number}", 1000, Sample(0, 9))
+    assert learned.reservation("a", MODEL, 1000, 500, 500) == 7
 
 
 def test_the_memory_of_what_was_learned_is_bounded():
