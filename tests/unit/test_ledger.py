@@ -14,6 +14,7 @@ from sqlalchemy import event, func, insert, select
 from gateway.keys import Budget, Key
 from gateway.ledger import Ledger, usage_report
 from gateway.ledger import instances as instances_module
+from gateway.ledger.book import _add
 from gateway.prices import PriceTable
 from gateway.store import Store
 from gateway.store.tables import budgets, calls, instances, usage_daily
@@ -154,6 +155,26 @@ async def test_usage_is_summed_by_any_columns(ledger, store, clock):
     ledger.settle(running, USAGE)
 
 
+def test_what_one_commit_adds_is_told_apart_and_in_an_order_that_all_replicas_share():
+    """Else two of them could wait for each other's rows."""
+    day = "2026-11-22"
+    added = _add(
+        [
+            (day, "key_b", "opus", 1, 0, 10),
+            (day, "key_a", "sonnet", 1, 0, 20),
+            (day, "key_b", "haiku", 1, 1, 30),
+            (day, "key_b", "opus", 1, 1, 40),
+            ("2026-11-21", "key_b", "opus", 1, 0, 50),
+        ]
+    )
+    assert added == [
+        ("2026-11-21", "key_b", "opus", 1, 0, 50),
+        (day, "key_a", "sonnet", 1, 0, 20),
+        (day, "key_b", "haiku", 1, 1, 30),
+        (day, "key_b", "opus", 2, 1, 50),
+    ]
+
+
 async def test_a_batch_is_booked_once_at_half_price(ledger, store):
     usages = [
         Usage.read(model, {"input_tokens": 1000, "output_tokens": 1000, "service_tier": "batch"})
@@ -289,6 +310,42 @@ async def _age_leases(database_url):
     store = Store(database_url)
     await store.write(lambda session: session.connection.execute(instances.update().values(expires_at=0)))
     await store.close()
+
+
+async def test_what_a_dead_process_left_open_is_booked_as_estimated_and_nothing_else_is_touched(
+    ledger, store
+):
+    limited = Key("key_app", "app", frozenset(), budget=Budget(day=1000 * 10**9))
+    dead = Ledger(store, PRICES, ZoneInfo("UTC"), ledger._now)
+    dead.settle(await begin(dead, OTHER), USAGE)
+    await store.flush()
+    left = await begin(dead, limited)
+    mine = await begin(ledger, limited)
+    if dead._instance._lock is not None:
+        dead._instance._lock.close()
+    await store.write(
+        lambda session: session.connection.execute(
+            instances.update().where(instances.c.id == dead.instance_id).values(expires_at=0)
+        )
+    )
+    before = await report(store, group_by=["key"])
+    assert await ledger.sweep() == 1
+    found = {row.id: (row.status, row.input_tokens, row.cost, row.estimated) for row in await rows(store)}
+    assert found.pop(left.id) == ("interrupted", 100, 300_000, True)
+    assert found.pop(mine.id) == ("started", 100, 300_000, True)
+    assert list(found.values()) == [("done", 100, 10_940_500, False)]
+    after = await report(store, group_by=["key"])
+    assert after["rows"][0] == before["rows"][0] | {
+        "input_tokens": 100, "cost_usd": "0.0003", "estimated_requests": 1
+    }  # fmt: skip
+    assert after["rows"][1] == before["rows"][1]
+    assert after["rows"][1]["cache_creation_input_tokens"] == 25
+    balance = await store.read(lambda c: c.execute(select(budgets)).one())
+    assert (balance.day_spent, balance.day_reserved) == (300_000, mine.reserved)
+    assert await store.read(lambda c: c.execute(select(instances.c.id)).scalars().all()) == [
+        ledger.instance_id
+    ]
+    ledger.settle(mine, USAGE)
 
 
 async def test_the_calls_of_a_living_process_are_left_alone(database_url):
