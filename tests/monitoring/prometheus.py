@@ -20,10 +20,11 @@ DEADLINE = 30.0
 
 
 class Prometheus:
-    """A running server."""
+    """A running server. Queries are of `moment`, in seconds since 1970, where that is set, or else of now."""
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.moment: float | None = None
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The `data` of an answer of its API; fails when it reports an error."""
@@ -33,7 +34,9 @@ class Prometheus:
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The series of an instant query."""
-        data = self.ask("query", query=expr)
+        data = self.ask(
+            "query", query=expr, **({} if self.moment is None else {"time": f"{self.moment:.3f}"})
+        )
         assert data["resultType"] == "vector", expr
         result: list[dict[str, Any]] = data["result"]
         return result
