@@ -189,7 +189,7 @@ async def test_batch_from_creation_to_results(sdk: Sdk, sandboxed: Gateway) -> N
         for number in range(3)
     ]
     batch = await sdk(batches.create, requests=requests)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while batch.processing_status != "ended":
         assert time.monotonic() < deadline
         await asyncio.sleep(0.2)

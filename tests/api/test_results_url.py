@@ -7,6 +7,7 @@ import time
 import pytest
 from anthropic import AsyncAnthropic
 
+from tests.support.client import Answer
 from tests.support.gateway import ADMIN_KEY, Gateway, eventually
 from tests.support.recorder import Recorder, answer
 
@@ -135,14 +136,18 @@ async def wait_for_the_end(batches, batch_id: str):  # type: ignore[no-untyped-d
 def test_a_script_follows_it(sandboxed: Gateway) -> None:
     """In the envelope: from creation to the results, by what the answers say."""
     sent = {"requests": [{"custom_id": "a", "params": PARAMS}]}
-    made = sandboxed.call("POST", "/api/v1/batches/create", sent).json()["data"]
-    path = f"/api/v1/batches/{made['id']}"
+
+    def asked_early() -> tuple[str, Answer] | None:  # within the second that a batch takes in the sandbox
+        made = sandboxed.call("POST", "/api/v1/batches/create", sent).json()["data"]
+        asked = sandboxed.call("GET", f"/api/v1/batches/{made['id']}/results")
+        return None if asked.status == 200 else (f"/api/v1/batches/{made['id']}", asked)
+
+    path, early = eventually(asked_early, 20)
 
     def ended() -> dict[str, str] | None:
         found = sandboxed.call("GET", path).json()["data"]
         return found if found["processing_status"] == "ended" else None
 
-    early = sandboxed.call("GET", f"{path}/results")
     assert early.status == 409
     assert early.json()["error"] == (
         "the batch has not ended (processing_status is in_progress), so it has no results yet"

@@ -8,7 +8,7 @@ import anthropic
 import pytest
 
 from tests.support.client import Answer, Body, Headers
-from tests.support.gateway import Gateway, eventually
+from tests.support.gateway import SOON, Gateway, eventually
 from tests.support.walls import (
     MESSAGE,
     MODEL,
@@ -226,7 +226,7 @@ class TestBroughtForth:
             got = tenants.one.call("GET", path.format(batch), headers=[("accept", "application/x-jsonl")])
             return got if got.status == 200 else None
 
-        lines = [json.loads(line) for line in eventually(results, 10.0).body.splitlines()]
+        lines = [json.loads(line) for line in eventually(results, SOON).body.splitlines()]
         assert is_missing(tenants.two.call("GET", path.format(batch)))
         found = [name for line in lines for name in files_of(line["result"]["message"])]
         assert len(found) == 2

@@ -48,7 +48,7 @@ def test_replicas_know_at_once_what_the_others_made(tmp_path: Path) -> None:
         ):
             one, two = make_app(here, "one"), make_app(here, "two")
             gateways.eventually(
-                lambda: True if seen_at(one, there.url).call("GET", "/v1/models").status == 200 else None, 5.0
+                lambda: seen_at(one, there.url).call("GET", "/v1/models").status == 200 or None, gateways.SOON
             )
             for number in range(TIMES):
                 upstream.script(answer(body=b'{"id":"file_%d"}' % number))

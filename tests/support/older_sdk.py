@@ -28,7 +28,7 @@ def main(url):
         found["pages agree"] = pages[0] == pages[1]
         params = {"model": MODEL, "max_tokens": 9, "messages": HELLO}
         batch = client.messages.batches.create(requests=[{"custom_id": "a", "params": params}])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while batch.processing_status != "ended" and time.monotonic() < deadline:
             time.sleep(0.2)
             batch = client.messages.batches.retrieve(batch.id)

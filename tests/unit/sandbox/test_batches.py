@@ -22,7 +22,7 @@ def one(custom_id: str, **change: Any) -> Any:
 
 
 def ended(client: anthropic.Anthropic, batch: MessageBatch) -> MessageBatch:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while batch.processing_status != "ended" and time.monotonic() < deadline:
         time.sleep(0.05)
         batch = client.messages.batches.retrieve(batch.id)
