@@ -26,9 +26,12 @@ def fresh_name() -> str:
 
 
 def create(gateway: Gateway, **fields: Any) -> dict[str, Any]:
+    """A new key, once its millisecond is over: the keys of one stand in no order."""
     got = gateway.call("POST", KEYS, {"name": fresh_name(), **fields})
     assert got.status == 201, got.body
     data: dict[str, Any] = got.json()["data"]
+    over = datetime.fromisoformat(data["created_at"]) + timedelta(milliseconds=1)
+    eventually(lambda: datetime.now(UTC) >= over or None, SOON)
     return data
 
 

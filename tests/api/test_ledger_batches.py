@@ -57,11 +57,14 @@ def batch(relay: Relay, request: pytest.FixtureRequest) -> Batch:
     return made
 
 
+def key_name(request: pytest.FixtureRequest) -> str:
+    return f"batches {abs(hash(request.node.nodeid))}"
+
+
 @pytest.fixture
 def app(relay: Relay, batch: Batch, request: pytest.FixtureRequest) -> Client:
     """The key that has made the batch."""
-    name = f"batches {abs(hash(request.node.nodeid))}"
-    _, app = new_key(relay.gateway, name, scopes=["batches"])
+    _, app = new_key(relay.gateway, key_name(request), scopes=["batches"])
     body = {"requests": [{"custom_id": "r", "params": {"model": MODEL, "max_tokens": 5, "messages": []}}]}
     made = app.call("POST", "/v1/messages/batches", body)
     assert made.status == 200
@@ -135,15 +138,12 @@ def test_no_batch_begins_when_the_budget_is_used_up(relay: Relay, batch: Batch) 
     assert len(batch.asked) == asked
 
 
-def test_metrics_tell_of_them(relay: Relay, app: Client, batch: Batch) -> None:
+def test_metrics_tell_of_them(
+    relay: Relay, app: Client, batch: Batch, request: pytest.FixtureRequest
+) -> None:
     cost = "anthropic_gateway_cost_dollars_total"
-    name = next(
-        key["name"]
-        for key in relay.gateway.call("GET", "/api/v1/keys?limit=1").json()["data"]["data"]
-        if key["name"].startswith("batches")
-    )
     app.call("GET", f"/v1/messages/batches/{batch.id}/results")
 
     total(app)
-    sample = f'{cost}{{key="{name}",kind="batch",model="{MODEL}",quality="exact"}}'
+    sample = f'{cost}{{key="{key_name(request)}",kind="batch",model="{MODEL}",quality="exact"}}'
     assert relay.gateway.metric(sample) == float(COST)
