@@ -155,6 +155,15 @@ async def test_a_call_reserves_and_settles(ledger, store):
     assert await balance(store, who) == Balance(who.id, "2026-11-22", 30_000_000, 0, "2026-11", 30_000_000, 0)
 
 
+async def test_speed_is_held_at_its_price(ledger):
+    size = {"input_tokens": 1, "max_tokens": 1}
+    entry = await ledger.begin(
+        key(day=DOLLAR), "req_1", "create_message", "claude-opus-4-8", **size, fast=True
+    )
+    assert entry.reserved == 10_000 + 50_000
+    ledger.settle(entry, Usage.none("claude-opus-4-8"))
+
+
 async def test_settling_twice_books_once(ledger, store):
     who = key(day=DOLLAR)
     entry = await begin(ledger, who)
@@ -313,6 +322,26 @@ async def test_when_calls_under_way_hold_the_rest_the_next_waits_for_its_turn(le
     ledger.settle(first, cents(3))
     await asyncio.gather(*waiting)
     assert order == ["a", "b", "c"]
+
+
+async def test_a_small_call_does_not_pass_a_large_one_that_waits(ledger):
+    who = key(day=DOLLAR)
+    first = await begin(ledger, who, max_tokens=60_000)
+    order = []
+
+    async def wait(name: str, max_tokens: int) -> None:
+        entry = await begin(ledger, who, max_tokens)
+        order.append(name)
+        ledger.settle(entry, cents(3))
+
+    large = asyncio.create_task(wait("large", 60_000))
+    await asyncio.sleep(0.02)
+    small = asyncio.create_task(wait("small", 1000))
+    await asyncio.sleep(0.05)
+    assert order == []
+    ledger.settle(first, cents(3))
+    await asyncio.gather(large, small)
+    assert order == ["large", "small"]
 
 
 async def test_one_who_leaves_the_line_holds_nobody_up(ledger, store):

@@ -6,6 +6,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator
 from datetime import date, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -23,6 +24,7 @@ from tests.support.clock import Clock
 
 PRICES = PriceTable.load()
 MODEL = "claude-sonnet-4-20250514"
+OPUS = "claude-opus-4-8"
 APP = Key("key_app", "app", frozenset(["messages"]))
 OTHER = Key("key_other", "other", frozenset(["messages"]))
 USAGE = Usage.read(
@@ -206,6 +208,42 @@ async def test_a_batch_is_booked_once_at_half_price(ledger, store):
     assert await ledger.book_batch(APP.id, "msgbatch_empty", ledger.tally())
 
 
+async def test_a_day_is_that_of_the_zone_and_a_price_that_of_utc(store, clock):
+    """The price of reads halves on 7 October, which begins in Berlin two hours earlier."""
+    clock.now = datetime.fromisoformat("2026-10-06T22:30:00+00:00").timestamp()
+    ledger = Ledger(store, PRICES, ZoneInfo("Europe/Berlin"), clock)
+    model = "claude-sonnet-5-5"
+    usage = Usage.read(model, {"cache_read_input_tokens": 1000})
+    ledger.settle(await begin(ledger, model=model), usage)
+    tally = ledger.tally()
+    tally.add(usage)
+    await ledger.book_batch(APP.id, "msgbatch_1", tally)
+    assert [(row.day, row.cost) for row in await rows(store)] == [("2026-10-07", 200_000)] * 2
+    await ledger.close()
+
+
+async def test_a_batch_keeps_its_counts_and_what_is_not_exact_about_it(ledger, store):
+    exact = {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": 3, "service_tier": "batch"}
+    tools = {"web_search_requests": 6, "web_fetch_requests": 7, "code_execution_requests": 8}
+    written = {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 5}
+    usage = exact | {"cache_creation": written, "server_tool_use": tools}
+    credit = {"fallback_credit": {"status": {"type": "redeemed"}}}
+    tally = ledger.tally()
+    for model, more in ((MODEL, {}), (MODEL, credit), (MODEL, {}), ("gpt-6", {}), (OPUS, {})):
+        tally.add(Usage.read(model, usage | more))
+    await ledger.book_batch(APP.id, "msgbatch_1", tally)
+    booked = {row.model: row for row in await rows(store)}
+    flags = {model: (row.requests, row.estimated, row.priced) for model, row in booked.items()}
+    assert flags == {MODEL: (3, True, True), "gpt-6": (1, True, False), OPUS: (1, False, True)}
+    row = booked[MODEL]
+    assert (row.input_tokens, row.output_tokens, row.cache_read_tokens) == (3, 6, 9)
+    assert (row.cache_write_5m_tokens, row.cache_write_1h_tokens) == (12, 15)
+    assert (row.web_search_requests, row.web_fetch_requests, row.code_execution_requests) == (18, 21, 24)
+    total = (await report(store))["total"]
+    assert (total["requests"], total["estimated_requests"]) == (5, 2)
+    assert (total["input_tokens"], total["cache_creation_input_tokens"]) == (5, 45)
+
+
 async def test_old_rows_go_and_the_sums_stay(ledger, store, clock):
     for _ in range(1203):
         ledger.settle(await begin(ledger), USAGE)
@@ -321,8 +359,9 @@ async def test_what_a_dead_process_left_open_is_booked_as_estimated_and_nothing_
     await store.flush()
     left = await begin(dead, limited)
     mine = await begin(ledger, limited)
-    if dead._instance._lock is not None:
-        dead._instance._lock.close()
+    lock = dead._instance._lock
+    if lock is not None:
+        lock.close()
     await store.write(
         lambda session: session.connection.execute(
             instances.update().where(instances.c.id == dead.instance_id).values(expires_at=0)
@@ -345,7 +384,21 @@ async def test_what_a_dead_process_left_open_is_booked_as_estimated_and_nothing_
     assert await store.read(lambda c: c.execute(select(instances.c.id)).scalars().all()) == [
         ledger.instance_id
     ]
+    assert lock is None or not await asyncio.to_thread(Path(lock.name).exists)
     ledger.settle(mine, USAGE)
+
+
+async def test_calls_of_a_process_that_nobody_knows_any_more_are_closed(ledger, store):
+    gone = Ledger(store, PRICES, ZoneInfo("UTC"))
+    call = await begin(gone)
+    await store.write(
+        lambda session: session.connection.execute(
+            instances.delete().where(instances.c.id == gone.instance_id)
+        )
+    )
+    assert await ledger.sweep() == 1
+    assert [(row.id, row.status) for row in await rows(store)] == [(call.id, "interrupted")]
+    await gone.close()
 
 
 async def test_the_calls_of_a_living_process_are_left_alone(database_url):
@@ -396,6 +449,10 @@ async def test_a_replica_that_was_taken_for_dead_does_not_book_twice(ledger, sto
     assert [row.status for row in await rows(store)] == ["interrupted", "started"]
     assert await store.read(lambda c: c.execute(select(usage_daily)).all()) == []
     assert "closed by another process" in caplog.text
+
+
+async def test_replicas_read_the_clock_of_their_database(store):
+    assert abs(await store.read(instances_module._now) - time.time() * 1000) < 60_000
 
 
 async def test_a_replica_that_was_struck_out_comes_back(ledger, store, monkeypatch):
