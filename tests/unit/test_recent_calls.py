@@ -60,9 +60,9 @@ async def test_the_latest_come_first(store: Store) -> None:
 async def test_how_far_back_a_keys_calls_are_looked_for_is_bounded(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recent, "LOOKED_AT", 5)
-
-    assert await ids(store, 10, "b") == ["req_9", "req_6"]
+    for looked_at, found in ((4, ["req_9"]), (5, ["req_9", "req_6"])):
+        monkeypatch.setattr(recent, "LOOKED_AT", looked_at)
+        assert await ids(store, 10, "b") == found
     assert len(await ids(store, 10)) == 10
     await store.close()
 
