@@ -67,10 +67,21 @@ def at_once(clients: list[Client], count: int) -> list[int]:
         return list(pool.map(lambda number: call(clients[number % 2]), range(count)))
 
 
-def test_requests_a_minute_are_counted_together(replicas: Replicas) -> None:
-    _, app = new_key(replicas.gateways[0], "shared rpm", requests_per_minute=30)
+UP = "anthropic_gateway_limits_storage_up"
+FAILURES = "anthropic_gateway_limits_storage_failures_total"
 
-    statuses = at_once(replicas.clients(app), 60)
+
+def test_requests_a_minute_are_counted_together(replicas: Replicas) -> None:
+    for attempt in range(5):
+        for gateway in replicas.gateways:
+            eventually(lambda gateway=gateway: gateway.metric(UP) or None, SOON)
+        failures = [gateway.metric(FAILURES) for gateway in replicas.gateways]
+        _, app = new_key(replicas.gateways[0], f"shared rpm {attempt}", requests_per_minute=30)
+
+        statuses = at_once(replicas.clients(app), 60)
+
+        if [gateway.metric(FAILURES) for gateway in replicas.gateways] == failures:
+            break  # on a busy machine Redis may answer too late, and each replica counts for itself
 
     assert (statuses.count(200), statuses.count(429)) == (30, 30)
 
@@ -118,15 +129,14 @@ def test_without_redis_requests_go_on_within_fifty_milliseconds(replicas: Replic
     here, there = replicas.clients(app)
     assert call(here) == 200
     usual = sorted(_timed(there) for _ in range(5))[2]
-    up = "anthropic_gateway_limits_storage_up"
-    assert replicas.gateways[0].metric(up) == 1
+    assert replicas.gateways[0].metric(UP) == 1
 
     replicas.redis.send_signal(signal.SIGSTOP)
     try:
         times = [_timed(here) for _ in range(10)]
         # The first wait in vain, the rest leave Redis alone. The quickest is least held up by the machine.
         assert min(times[:3]) - usual < 0.05 + 0.2
-        assert replicas.gateways[0].metric(up) == 0
+        assert replicas.gateways[0].metric(UP) == 0
         assert 3 <= replicas.gateways[0].metric("anthropic_gateway_limits_storage_failures_total") < 10
         # Each replica counts for itself now: twenty a minute here, whatever Redis has seen.
         statuses = [call(here) for _ in range(15)]
