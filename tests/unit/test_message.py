@@ -81,6 +81,18 @@ def test_unknown_members_of_the_last_delta_are_kept() -> None:
     assert message["usage"]["input_tokens"] == 25
 
 
+def test_what_the_last_delta_leaves_empty_stays_as_it_began() -> None:
+    """As with the SDK: `container` is null in the delta of a message whose beginning told it."""
+    begun = {"type": "message_start", "message": {**START["message"], "container": {"id": "c"}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn", "container": None}}
+
+    message = accumulated([begun, {**end, "context_management": None}])
+
+    assert message["container"] == {"id": "c"}
+    assert message["stop_reason"] == "end_turn"
+    assert "context_management" not in message
+
+
 def test_blocks_in_the_order_of_their_index() -> None:
     stream = [
         START,

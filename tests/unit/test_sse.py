@@ -62,6 +62,15 @@ def test_a_comment_fits_between_events_only() -> None:
     assert meter.at_boundary()
 
 
+def test_a_line_end_cut_in_two_begins_no_event() -> None:
+    """The line feed that comes by itself belongs to the blank line before it."""
+    splitter = EventSplitter()
+
+    assert splitter.feed(b"data: 1\r\n\r") == [b"data: 1"]
+    assert splitter.feed(b"\n") == []
+    assert splitter.at_boundary
+
+
 @pytest.mark.parametrize("end", LINE_ENDS.values(), ids=LINE_ENDS)
 def test_data_of_several_lines(end: bytes) -> None:
     several = end.join([b"event: x", b'data: {"a":', b"data:1,", b'data:  "b": 2}'])
@@ -83,6 +92,7 @@ def test_data_of_several_lines(end: bytes) -> None:
         (b"metadata: x", b""),
         (b"event: data: x", b""),
         (b"data: a: data: b", b"a: data: b"),
+        (b"data: a\rdata: b", b"a\nb"),
     ],
 )
 def test_data_of_odd_events(text: bytes, data: bytes) -> None:
@@ -134,6 +144,48 @@ def test_an_error_gains_the_request_id_and_ends_the_stream() -> None:
     assert payload == {**OVERLOADED, "request_id": "req_1"}
     assert stream.finished
     assert stream.error_type == "overloaded_error"
+
+
+def test_a_native_stream_that_tells_an_error_has_ended() -> None:
+    """No other event comes: it is not one that upstream has cut off."""
+    meter = Meter()
+
+    meter.feed(events(SHORT[:3]) + event(OVERLOADED))
+
+    assert (meter.finished, meter.error_type) == (True, "overloaded_error")
+
+
+@pytest.mark.parametrize("kind", [Meter, lambda: EnvelopeStream("req_1")], ids=["native", "envelope"])
+def test_all_that_one_chunk_brings_forth_is_found(kind: Any) -> None:
+    """None of it may be left out: what no key owns, nobody can fetch or delete."""
+    meter = kind()
+    block = {
+        "type": "code_execution_tool_result",
+        "content": {"content": [{"type": "code_execution_output", "file_id": "file_1"}]},
+    }
+    stream = [
+        SHORT[0],
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        {"type": "message_delta", "delta": {"container": {"id": "container_1"}}, "usage": {}},
+        {"type": "message_stop"},
+    ]
+
+    meter.feed(events(stream))
+
+    assert meter.found == {("files", "file_1"), ("containers", "container_1")}
+
+
+def test_bytes_that_are_no_utf_8_do_not_end_a_stream() -> None:
+    body = events(SHORT).replace(b'"Hello"', b'"Hel\xfflo"')
+    assert body != events(SHORT)
+
+    (message,) = [
+        json.loads(line.removeprefix(b"data: "))["message"]
+        for line in said([body]).split(b"\n")
+        if b'"message_stop"' in line
+    ]
+
+    assert message["content"][0]["text"].startswith("Hel\ufffdlo")
 
 
 @pytest.mark.parametrize("error", [{}, {"message": "of no type"}, {"type": 5}, None])
