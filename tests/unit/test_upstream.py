@@ -16,7 +16,7 @@ from tests.support.recorder import CLOSE, RESET, Gate, Recorder, Step, answer, s
 from tests.support.transcripts import OVERLOADED, PING, SHORT, event, events
 
 HOLD = 0.2
-LOST_AFTER = 0.1
+SILENCE = 3.0
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture
 async def client(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Upstream]:
     monkeypatch.setattr(module, "HOLD_SECONDS", HOLD)
-    settings = Settings(anthropic_api_key="sk", anthropic_timeout=1.0)  # type: ignore[arg-type]
+    settings = Settings(anthropic_api_key="sk", anthropic_timeout=SILENCE)  # type: ignore[arg-type]
     made = Upstream(settings, recorder.url, "sk", Metrics())
     yield made
     await made.close()
@@ -48,10 +48,11 @@ async def read(got: Answer) -> bytes:
 
 async def test_a_slow_first_event_lets_the_stream_begin(client: Upstream, recorder: Recorder) -> None:
     """Held for a while only: what comes after passes on as it comes, an error too."""
-    late = event(OVERLOADED)
-    recorder.script(stream(event(PING), HOLD * 2.5, late))
+    late, gate = event(OVERLOADED), Gate()
+    recorder.script(stream(event(PING), gate, late))
 
-    got = await asyncio.wait_for(client.send(exchange(streamed=True, hold=True)), HOLD * 2)
+    got = await client.send(exchange(streamed=True, hold=True))
+    gate.open()
 
     assert got.status == 200
     assert await read(got) == event(PING) + late
@@ -89,18 +90,21 @@ async def test_a_stream_that_breaks_while_held(client: Upstream, recorder: Recor
         await client.send(exchange(streamed=True, hold=True))
 
 
-async def test_a_caller_that_leaves_while_a_stream_is_held(client: Upstream, recorder: Recorder) -> None:
+async def test_a_caller_that_leaves_while_a_stream_is_held(
+    client: Upstream, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOLD_SECONDS", 60.0)
     gate = Gate()
     recorder.script(stream(event(PING), gate))
     task = asyncio.create_task(client.send(exchange(streamed=True, hold=True)))
     request = await asyncio.to_thread(recorder.wait_for, 1)
-    await asyncio.sleep(HOLD / 2)
+    await asyncio.sleep(0.1)
 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
-    await asyncio.to_thread(request.wait_until_left, 0.5)
+    await asyncio.to_thread(request.wait_until_left)
     gate.open()
 
 
@@ -147,30 +151,31 @@ async def test_calls_at_the_same_time_do_not_mix(client: Upstream, recorder: Rec
 
 @pytest.mark.parametrize("proxied", [False, True], ids=["direct", "through a proxy"])
 @pytest.mark.parametrize(
-    ("steps", "failure"),
+    ("lost_after", "steps", "failure"),
     [
-        ([CLOSE], BadGateway),
-        ([RESET], BadGateway),
-        ([2 * LOST_AFTER, CLOSE], UpstreamLost),
-        ([2 * LOST_AFTER, RESET], UpstreamLost),
-        ([2 * LOST_AFTER, b"nonsense\r\n\r\n"], BadGateway),
+        (60.0, [CLOSE], BadGateway),
+        (60.0, [RESET], BadGateway),
+        (0.1, [0.2, CLOSE], UpstreamLost),
+        (0.1, [0.2, RESET], UpstreamLost),
+        (0.1, [0.2, b"nonsense\r\n\r\n"], BadGateway),
     ],
     ids=["closed at once", "reset at once", "closed later", "reset later", "nonsense later"],
 )
 async def test_a_request_that_upstream_has_had_for_a_while_is_lost_with_its_connection(
     recorder: Recorder,
     monkeypatch: pytest.MonkeyPatch,
+    lost_after: float,
     steps: list[Step],
     failure: type[BadGateway],
     proxied: bool,
 ) -> None:
-    monkeypatch.setattr(module, "LOST_AFTER", LOST_AFTER)
+    monkeypatch.setattr(module, "LOST_AFTER", lost_after)
     url = recorder.url
     if proxied:
         monkeypatch.setenv("http_proxy", url)
         url = "http://upstream.test"
     recorder.script(steps)
-    settings = Settings(anthropic_api_key="sk", anthropic_timeout=5.0)  # type: ignore[arg-type]
+    settings = Settings(anthropic_api_key="sk", anthropic_timeout=10.0)  # type: ignore[arg-type]
     client = Upstream(settings, url, "sk", Metrics())
 
     with pytest.raises(BadGateway) as raised:
@@ -185,7 +190,7 @@ async def test_a_server_that_is_not_there_has_lost_nothing(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOST_AFTER", 0.0)
-    settings = Settings(anthropic_api_key="sk", anthropic_timeout=5.0)  # type: ignore[arg-type]
+    settings = Settings(anthropic_api_key="sk", anthropic_timeout=10.0)  # type: ignore[arg-type]
     with recorder.refusing():
         for proxy in ("", recorder.url):
             monkeypatch.setenv("http_proxy", proxy)
