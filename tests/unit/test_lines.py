@@ -25,7 +25,7 @@ async def said(body: bytes, piece: int) -> bytes:
 
 @pytest.mark.parametrize("piece", range(1, 40))
 async def test_all_of_them_at_every_split(piece: int) -> None:
-    for body in (LINES, LINES.rstrip(), LINES.replace(b"\n", b"\r\n"), b"\n\n" + LINES + b"\n"):
+    for body in (LINES, LINES.rstrip(), LINES.replace(b"\n", b"\r\n"), b"\n\n" + LINES + b"\n", LINES + b" "):
         whole = json.loads(await said(body, piece))
         assert whole["data"] == ITEMS
         assert whole["success"] is True

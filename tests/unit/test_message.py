@@ -66,6 +66,36 @@ def test_a_text_that_begins_as_none_is_what_its_deltas_say() -> None:
         assert block({"type": "text_delta", "text": "Hi"}, of={"type": "text", "text": odd})["text"] == "Hi"
 
 
+def test_deltas_go_on_from_what_their_block_began_with() -> None:
+    two = [{"type": "citations_delta", "citation": {"n": n}} for n in (2, 3)]
+    begun = {"type": "text", "text": "Good ", "citations": [{"n": 1}]}
+
+    assert block({"type": "text_delta", "text": "day"}, *two, of=begun) == {
+        "type": "text",
+        "text": "Good day",
+        "citations": [{"n": 1}, {"n": 2}, {"n": 3}],
+    }
+
+
+@pytest.mark.parametrize("kind", ["text_delta", "citations_delta", "novel_delta"])
+def test_a_delta_of_a_block_that_has_not_begun_is_left_out(kind: str) -> None:
+    assert accumulated([START, {"type": "content_block_delta", "index": 0, "delta": {"type": kind}}]) == {
+        **START["message"],
+        "content": [],
+    }
+    accumulator = MessageAccumulator()
+    assert not accumulator.add_part(0, "text", b"Hi")
+    assert accumulator.message() == {"content": []}
+
+
+def test_a_message_that_is_asked_for_twice_is_the_same() -> None:
+    accumulator = MessageAccumulator()
+    for payload in FULL:
+        accumulator.add(payload)
+
+    assert accumulator.message() == accumulator.message()
+
+
 def test_unknown_members_of_the_last_delta_are_kept() -> None:
     end = {
         "type": "message_delta",

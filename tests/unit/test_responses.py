@@ -1,6 +1,7 @@
 """Streams: comments in silence at event boundaries alone, last words at the end, and the source let go of."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,7 @@ import pytest
 from gateway import responses
 from gateway.call import Call
 from gateway.errors import BadGateway
+from gateway.ready import DONE
 from gateway.responses import KEEPALIVE, ChunkResponse, StreamResponse
 from gateway.sse import Meter
 from tests.support.clock import hurried
@@ -31,9 +33,37 @@ class Sink:
 
     async def __call__(self, message: Any) -> None:
         if message["type"] == "http.response.body":
-            assert not self.ended
-            self.chunks += [message["body"]] if message["body"] else []
-            self.ended = not message.get("more_body")
+            late, self.ended = self.ended, not message.get("more_body")
+            self.chunks += [message["body"]] if message["body"] or late else []
+
+
+class ReadySink(Sink):
+    """Takes what is sent at once, as a connection does that has room."""
+
+    def __call__(self, message: Any) -> Any:  # type: ignore[override]
+        with contextlib.suppress(StopIteration):
+            super().__call__(message).send(None)
+        return DONE
+
+
+class FullSink(Sink):
+    """Takes one piece, and then no more; counts who waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting = 0
+        self.most = 0
+
+    async def __call__(self, message: Any) -> None:
+        if not self.chunks:
+            await super().__call__(message)
+            return
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.waiting -= 1
 
 
 class Source:
@@ -75,9 +105,10 @@ async def _nothing() -> Any:
     raise AssertionError("nobody reads here")
 
 
+@pytest.mark.parametrize("kind", [Sink, ReadySink])
 @hurried
-async def test_comments_fill_silence_between_events() -> None:
-    sink = Sink()
+async def test_comments_fill_silence_between_events(kind: type[Sink]) -> None:
+    sink = kind()
 
     await run(response(Source(b"data: 1\n\n", SILENCE * 3.6, b"data: 2\n\n")), sink)
 
@@ -121,6 +152,44 @@ async def test_never_inside_an_event_that_begins_as_the_silence_is_noticed() -> 
     await run(ChunkResponse(call, 200, [], chunks(), at_boundary=at_boundary), sink)
 
     assert sink.chunks == [b"data: {", b"}\n\n"]
+
+
+@hurried
+async def test_none_beside_an_event_that_is_being_sent() -> None:
+    """One that is on its way when the silence is noticed: two senders would be two writers of one stream."""
+    sink, noticed = FullSink(), asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"data: 1\n\n"
+        await noticed.wait()
+        yield b"data: 2\n\n"
+
+    def at_boundary() -> bool:
+        noticed.set()
+        return True
+
+    call = cast(Call, SimpleNamespace(streamed=False, stopped=False))
+    task = asyncio.create_task(run(ChunkResponse(call, 200, [], chunks(), at_boundary=at_boundary), sink))
+    await asyncio.sleep(SILENCE * 5)
+
+    assert sink.most == 1
+    task.cancel()
+
+
+@hurried
+async def test_a_caller_that_takes_nothing_is_not_heaped_with_comments() -> None:
+    """One more a silence is harmless; what waits to be sent goes with the stream."""
+    sink = FullSink()
+    task = asyncio.create_task(run(response(Source(b"data: 1\n\n", 60.0)), sink))
+    await asyncio.sleep(SILENCE * 1.5)
+    assert sink.waiting == 1
+    await asyncio.sleep(SILENCE * 0.4)
+    assert sink.waiting == 1
+
+    task.cancel()
+    await asyncio.wait([task])
+    await asyncio.sleep(0)
+    assert sink.waiting == 0
 
 
 @hurried
@@ -186,6 +255,33 @@ async def test_last_words_when_the_gateway_stops(monkeypatch: pytest.MonkeyPatch
 
     assert sink.chunks == [b"data: 1\n\n", b"last words"]
     assert sink.ended
+    assert source.closed
+
+
+@hurried
+async def test_a_download_has_no_proper_end_when_the_gateway_stops() -> None:
+    sink, source = Sink(), Source(b"half", 10.0)
+    task = asyncio.create_task(run(response(source, events=False, stopped=True), sink))
+    await asyncio.sleep(0.02)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert (sink.chunks, sink.ended, source.closed) == ([b"half"], False, True)
+
+
+@hurried
+async def test_the_source_is_let_go_of_when_its_piece_cannot_be_sent() -> None:
+    sink, source = FullSink(), Source(b"one", b"two", b"three")
+    answer = response(source, events=False)
+    task = asyncio.create_task(run(answer, sink))
+    await asyncio.sleep(0.02)
+
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
     assert source.closed
 
 

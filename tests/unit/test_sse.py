@@ -175,17 +175,29 @@ def test_all_that_one_chunk_brings_forth_is_found(kind: Any) -> None:
     assert meter.found == {("files", "file_1"), ("containers", "container_1")}
 
 
-def test_bytes_that_are_no_utf_8_do_not_end_a_stream() -> None:
-    body = events(SHORT).replace(b'"Hello"', b'"Hel\xfflo"')
+def whole_message(body: bytes) -> Any:
+    """What the last frame of an envelope stream says of its message."""
+    return json.loads(said([body]).split(b"\n\n")[-2].partition(b"data: ")[2])["message"]
+
+
+@pytest.mark.parametrize(
+    ("odd", "text"),
+    [(b"Hel\xfflo", "Hel\ufffdlo"), (b"Hel\\ud800lo", "Hel?lo"), (b"Hel\x01lo", "")],
+    ids=["no UTF-8", "half a pair", "no JSON"],
+)
+def test_a_text_that_is_none_does_not_end_its_stream(odd: bytes, text: str) -> None:
+    body = events(SHORT).replace(b'"Hello"', b'"%b"' % odd)
     assert body != events(SHORT)
 
-    (message,) = [
-        json.loads(line.removeprefix(b"data: "))["message"]
-        for line in said([body]).split(b"\n")
-        if b'"message_stop"' in line
-    ]
+    assert whole_message(body)["content"][0]["text"].startswith(text)
 
-    assert message["content"][0]["text"].startswith("Hel\ufffdlo")
+
+def test_the_last_event_with_blanks_around_its_end() -> None:
+    """Anthropic pads events with blanks."""
+    body = events(SHORT).replace(b'{"type":"message_stop"}', b'{"type":"message_stop"  }  ')
+    assert body != events(SHORT)
+
+    assert whole_message(body) == whole_message(events(SHORT))
 
 
 @pytest.mark.parametrize("error", [{}, {"message": "of no type"}, {"type": 5}, None])
@@ -204,6 +216,7 @@ def test_error_frame_of_our_own() -> None:
     said = b'{"type":"error","error":{"type":"api_error","message":"a \\"b\\""},"request_id":"req_1"}'
 
     assert stream.error_frame("api_error", 'a "b"') == b"id: 2\ndata: %b\n\n" % said
+    assert (stream.finished, stream.error_type) == (True, "api_error")
     assert error_event("api_error", 'a "b"', "req_1") == b"event: error\ndata: %b\n\n" % said
 
 
