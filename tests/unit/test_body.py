@@ -94,6 +94,7 @@ def test_length_that_is_no_number(length: bytes) -> None:
 def test_lengths() -> None:
     assert reader().check_length(FakeCall()) is None
     assert reader().check_length(FakeCall(length=b"0012")) == 12
+    assert reader(12).check_length(FakeCall(length=b"12")) == 12
 
 
 @pytest.mark.parametrize("before", [[], [part(b"a")]])
@@ -122,6 +123,9 @@ async def test_streamed_and_too_large() -> None:
     assert await anext(stream) == b"ab"
     with pytest.raises(ContentTooLarge):
         await anext(stream)
+
+    call = FakeCall(part(b"ab"), part(b"c", more=False))
+    assert [chunk async for chunk in reader(3).stream(call)] == [b"ab", b"c"]
 
 
 @pytest.mark.parametrize(
