@@ -42,6 +42,8 @@ class Upstream:
         found = self.answers.get(target)
         if isinstance(found, Exception):
             raise found
+        if isinstance(found, WholeAnswer):
+            return found
         if found is None:
             return WholeAnswer(404, [], b"{}")
         return WholeAnswer(200, [], found if isinstance(found, bytes) else json.dumps(found).encode())
@@ -144,6 +146,31 @@ async def test_garbage_in_the_results_does_not_keep_the_rest_from_the_books(
 
     assert await parts.cost() == (HALF_PRICE, 2)
     assert sum("cannot be read" in record.message for record in caplog.records) == 3
+
+
+async def test_each_kind_of_result_is_read_and_what_is_not_billed_costs_nothing(
+    parts: Parts, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = {"model": MODEL, "stop_reason": "refusal", "usage": {"input_tokens": 9000, "output_tokens": 0}}
+    refused = json.dumps({"result": {"type": "succeeded", "message": message}}).encode() + b"\n"
+    results = RESULTS + line(5, "canceled") + refused + line(6).rstrip()
+
+    assert [chunk async for chunk in parts.costs.read_along(BATCH, chunks(results, 50))]
+
+    assert await parts.cost() == ("0.027", 4)  # three at half of $0.018, and one that is free
+    assert "cannot be read" not in caplog.text
+
+
+async def test_results_that_upstream_has_not_at_the_moment_are_not_taken_for_none(parts: Parts) -> None:
+    parts.upstream.answers = {PATH: ENDED, f"{PATH}/results": WholeAnswer(500, [], b"{}")}
+    parts.clock.now += LOOK_AFTER
+    await parts.costs.look()
+    assert not await parts.ledger.is_booked(BATCH)
+
+    parts.upstream.answers[f"{PATH}/results"] = RESULTS
+    parts.clock.now += LOOK_AFTER
+    await parts.costs.look()
+    assert await parts.cost() == (HALF_PRICE, 2)
 
 
 async def test_an_open_batch_is_not_looked_at_within_a_minute(parts: Parts) -> None:
