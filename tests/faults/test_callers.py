@@ -21,7 +21,7 @@ from tests.support.keys import new_key
 from tests.support.recorder import Gate, Received, Recorder, answer, stream
 from tests.support.transcripts import SHORT, event, events
 
-PATIENCE = 0.6
+PATIENCE = 1.2
 PATHS = {"native": "/v1/messages", "envelope": "/api/v1/messages/create"}
 STREAMS = {"native": "/v1/messages", "envelope": "/api/v1/messages/stream"}
 BODY = json.dumps(MESSAGE).encode()

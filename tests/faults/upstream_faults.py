@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tests.support.recorder import CLOSE, LAST_CHUNK, RESET, Step, answer, chunk, head, stream
 from tests.support.transcripts import FULL, OVERLOADED, event, events
 
-TIMEOUT = 0.6
+TIMEOUT = 1.2
 """ANTHROPIC_TIMEOUT of these tests, in seconds."""
 
 Steps = Sequence[Step]
