@@ -388,6 +388,14 @@ async def test_what_a_dead_process_left_open_is_booked_as_estimated_and_nothing_
     ledger.settle(mine, USAGE)
 
 
+async def test_nobody_takes_itself_for_dead(ledger, store):
+    call = await begin(ledger)
+    expired = instances.update().values(expires_at=0)
+    await store.write(lambda session: session.connection.execute(expired))
+    assert await ledger.sweep() == 0
+    ledger.settle(call, USAGE)
+
+
 async def test_calls_of_a_process_that_nobody_knows_any_more_are_closed(ledger, store):
     gone = Ledger(store, PRICES, ZoneInfo("UTC"))
     call = await begin(gone)
