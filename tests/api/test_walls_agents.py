@@ -217,8 +217,12 @@ def test_what_dreams_and_environments_bring_forth(tenants: Tenants) -> None:
     work = {"id": "work_1", "type": "work", "data": {"type": "session", "id": "sesn_work"}}
     tenants.upstream.script(answer(body=json.dumps(work).encode()))
     assert made(tenants.one.call("GET", f"/v1/environments/{environment}/work/poll")) == work
+    listed = {"data": [work | {"data": {"type": "session", "id": "sesn_listed"}}], "next_page": None}
+    tenants.upstream.script(answer(body=json.dumps(listed).encode()))
+    assert made(tenants.one.call("GET", f"/v1/environments/{environment}/work")) == listed
 
-    for path in ("/v1/memory_stores/memstore_dreamt", "/v1/sessions/sesn_dreams", "/v1/sessions/sesn_work"):
+    sessions = [f"/v1/sessions/sesn_{name}" for name in ("dreams", "work", "listed")]
+    for path in ("/v1/memory_stores/memstore_dreamt", *sessions):
         assert tenants.one.call("GET", path).status == 200
         assert is_missing(tenants.two.call("GET", path))
 
