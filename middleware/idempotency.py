@@ -71,6 +71,8 @@ class _Idempotency:
             try:
                 await self.replay(call, found, request, send)
             except ContentGone:  # deleted by its key, which so frees the idempotency key
+                if call.status:  # while it was sent: the answer breaks off, and nothing runs a second time
+                    raise
                 await self.register.drop(found)
             else:
                 return
@@ -112,7 +114,7 @@ class _Idempotency:
         """Answer as the earlier request was answered.
 
         Raises:
-            ContentGone: the answer is not kept any more; nothing has been sent.
+            ContentGone: the answer is not kept any more, perhaps since a moment: part of it may be sent.
             UnprocessableEntity: the earlier request was another one.
         """
         assert earlier.status is not None

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import time
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import func, select
 
-from gateway.content import Content
+from gateway.content import Content, ContentGone
+from gateway.content.blobs import PIECE
 from gateway.errors import BadRequest
 from gateway.idempotency import (
     Claim,
@@ -19,6 +21,7 @@ from gateway.idempotency import (
 )
 from gateway.idempotency.register import LIFETIME
 from gateway.store.tables import idempotency_keys, instances
+from middleware.idempotency import _Idempotency
 from tests.support.clock import Clock
 
 HEADERS = [(b"content-type", b"application/json"), (b"request-id", b"req_\xff")]
@@ -134,6 +137,36 @@ async def test_deletion_by_its_key(register_of):
     assert (await register.claim("key_b", b"k", "op", SEEN)).status == 200
     assert isinstance(await register.claim("key_a", b"running", "op", SEEN), Earlier)
     await register.release(running)
+
+
+async def test_an_answer_that_is_deleted_while_it_is_sent_breaks_off(register_of):
+    """It has begun: to run the request instead would pay for it again, and could not be told any more."""
+    register, sent = register_of(), []
+    head = {b"idempotency-key": b"k"}
+    call = SimpleNamespace(
+        key=SimpleNamespace(id="key_a"), headers=list(head.items()), header=head.get, uploading=False,
+        method="POST", target="/v1/messages", body=b"{}", status=0,
+        services=SimpleNamespace(content=register._content),
+    )  # fmt: skip
+    seen = fingerprint(call.method, call.target, call.body)
+    claim = await register.claim("key_a", b"k", "create_message", seen)
+    async with register.writer(claim) as writer:
+        await writer.write(bytes(3 * PIECE))
+        await register.finish(claim, 200, HEADERS, writer, seen)
+
+    async def runs(*_):
+        raise AssertionError("it runs again")
+
+    async def send(message):
+        sent.append(message)
+        call.status = 200
+        if "body" in message:
+            await register.forget("key_a")
+
+    operation = SimpleNamespace(id="create_message", stream=None, metered=True)
+    with pytest.raises(ContentGone):
+        await _Idempotency(runs, operation, register)({"call": call}, None, send)
+    assert [message.get("more_body") for message in sent] == [None, True]
 
 
 @pytest.mark.parametrize("value", [b"k", b'"8e03978e-40d5-43dd-bc93-6894a57f9324"', b"x" * 255])
