@@ -308,16 +308,23 @@ class AsyncMessages:
         if admission is not None and not admission.released:
             self._services.limiter.release(admission)
 
+    async def _take_over(self) -> None:
+        """Look after what died processes have left."""
+        over: list[str] = []
+        for message in await self._table.take_over():
+            if message.finished:  # it never runs again
+                over.append(message.request_content)
+            else:
+                self._lines.join(message.key_id, message.id)
+        if over:  # deleted when all others stand in line, as this may fail
+            await self._content.delete(*over)
+
     async def _watch(self) -> None:
         looks = 0
         while True:
             try:
                 if looks % TAKE_OVER_EVERY == 0 and not self._services.draining:
-                    for message in await self._table.take_over():
-                        if message.finished:  # it never runs again
-                            await self._content.delete(message.request_content)
-                        else:
-                            self._lines.join(message.key_id, message.id)
+                    await self._take_over()
                 if self._calls:
                     for message_id in await self._table.canceled_of(self._calls):
                         if message_id in self._calls:

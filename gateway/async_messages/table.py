@@ -56,7 +56,7 @@ class Table:
     async def start(self, message_id: str) -> bool:
         """Take a queued message for a run; whether it was still this process's to run."""
         values = {"status": "running", "started_at": self._milliseconds()}
-        return await self._store.write(_change, self._mine(message_id, "queued"), values)
+        return await self._store.write(_move, message_id, self._mine(message_id, "queued"), values)
 
     def requeue(self, message_id: str) -> None:
         """Put a message back that has not gone up. Waits for nothing."""
@@ -77,7 +77,7 @@ class Table:
         """Cancel a message that has not ended; whether that was so."""
         values = {"status": "canceled", "ended_at": self._milliseconds()}
         unfinished = (async_messages.c.id == message_id) & async_messages.c.status.in_(UNFINISHED)
-        return await self._store.write(_change, unfinished, values)
+        return await self._store.write(_move, message_id, unfinished, values)
 
     async def delete(self, message_id: str) -> None:
         """Delete a message."""
@@ -150,6 +150,15 @@ def _change(session: Session, where: ColumnElement[bool], values: dict[str, Any]
     return session.connection.execute(async_messages.update().where(where).values(values)).rowcount == 1
 
 
+def _move(session: Session, message_id: str, where: ColumnElement[bool], values: dict[str, Any]) -> bool:
+    """The same for who goes by the answer: a former attempt may have been committed after all."""
+    if _change(session, where, values):
+        return True
+    made = [async_messages.c[name] == value for name, value in values.items()]
+    moved = select(async_messages.c.id).where(async_messages.c.id == message_id, *made)
+    return session.retried and session.connection.execute(moved).first() is not None
+
+
 def _requeue(session: Session, items: list[ColumnElement[bool]]) -> list[None]:
     for where in items:
         _change(session, where, {"status": "queued", "started_at": None})
@@ -188,7 +197,10 @@ def _take_over(session: Session, instance_id: int, now: int) -> list[AsyncMessag
     orphaned = async_messages.c.status.in_(UNFINISHED) & async_messages.c.instance_id.not_in(
         select(instances.c.id)
     )
-    taken = []
+    taken: list[AsyncMessage] = []
+    if session.retried:  # a former attempt may have taken some: to stand in line twice does no harm
+        own = (async_messages.c.status == "queued") & (async_messages.c.instance_id == instance_id)
+        taken += map(_message, connection.execute(select(async_messages).where(own)))
     for row in connection.execute(
         select(async_messages).where(orphaned).order_by(async_messages.c.created_at)
     ):

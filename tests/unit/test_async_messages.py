@@ -1,13 +1,18 @@
 """The table of asynchronous messages, on both databases: of two processes one makes each change."""
 
 import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from gateway.async_messages import AsyncMessages
 from gateway.async_messages.lines import Lines
 from gateway.async_messages.record import AsyncMessage
 from gateway.async_messages.table import Table
-from gateway.errors import RateLimited
+from gateway.content import Content
+from gateway.errors import RateLimited, ServiceUnavailable
+from gateway.settings import Settings
 from gateway.store.tables import calls, instances
 from tests.support.clock import Clock
 
@@ -173,6 +178,55 @@ async def test_a_key_deletes_what_has_ended(store, table_of):
     await store.flush()
     assert sorted(await table.forget("key_a")) == ["cnt_answer", "cnt_request"]
     assert [await status(table, name) for name in ("one", "two", "other")] == [None, "queued", "queued"]
+
+
+async def test_what_seemed_not_to_be_committed_is_told_as_it_is(store, table_of, clock, lose_acknowledgement):
+    """Else a run that was taken would never run, and one that was canceled would run to its end."""
+    table = table_of()
+    for name in ("one", "two"):
+        await table.insert(message(name), 10)
+    lose_acknowledgement()
+    assert await table.start("amsg_one") is True
+    lose_acknowledgement()
+    assert await table.cancel("amsg_two") is True
+    clock.now += 1
+    lose_acknowledgement()
+    assert await table.start("amsg_one") is False
+    lose_acknowledgement()
+    assert await table.cancel("amsg_two") is False
+
+
+async def test_what_a_dead_process_left_is_taken_although_the_commit_seemed_to_fail(
+    store, table_of, lose_acknowledgement
+):
+    dead, alive = table_of(1), table_of(2)
+    await dead.insert(message(), 10)
+    dies(store, 1)
+    lose_acknowledgement()
+    assert [taken.id for taken in await alive.take_over()] == ["amsg_one"]
+    assert await alive.take_over() == []
+
+
+async def test_what_waits_stands_in_line_although_another_content_cannot_be_deleted(store, tmp_path):
+    """It is this process's from then on: nobody else looks for it."""
+    services = SimpleNamespace(
+        content=Content(store, tmp_path), store=store, settings=Settings(anthropic_api_key="sk"),
+        ledger=SimpleNamespace(instance_id=1), draining=False,
+    )  # fmt: skip
+    service, joined = AsyncMessages(services), asyncio.Event()
+    over = replace(message("over"), status="interrupted")
+
+    async def take_over():
+        return [over, message("waits")]
+
+    async def delete(*_):
+        raise ServiceUnavailable("the disk is away")
+
+    service._table.take_over, service._content.delete = take_over, delete
+    service._lines.join = lambda key_id, message_id: message_id == "amsg_waits" and joined.set()
+    await service.start()
+    await asyncio.wait_for(joined.wait(), 5)
+    await service.close()
 
 
 async def test_a_line_stands_still_while_its_head_cannot_go_and_no_other_does(monkeypatch):
