@@ -1,5 +1,6 @@
 """The command line and the contract refuse the same fields: `gateway.keys.fields` against the bundle."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import openapi
 from gateway.errors import BadRequest, Conflict
 from gateway.keys import SCOPES
 from gateway.keys.fields import columns_of
-from gateway.keys.key import BUDGET, LIMITS
+from gateway.keys.key import BUDGET, LIMITS, Limits
 from openapi.validation import Schemas
 
 NOW = 1_800_000_000_000
@@ -96,3 +97,14 @@ def test_a_key_expires_in_the_future(milliseconds: int) -> None:
 def test_a_surrogate_from_the_command_line_is_refused() -> None:
     with pytest.raises(BadRequest, match="name must be"):
         columns_of({"name": "k\udcfcche"}, {}, {}, NOW)
+
+
+def test_a_budget_of_nothing_is_not_one_without_an_end() -> None:
+    columns = columns_of({"budget": {"usd_per_day": 0, "usd_per_month": None}}, {}, {}, NOW)
+    assert json.loads(columns["budget"]) == {"day": 0, "month": None}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_any_limit_alone_is_one(name: str) -> None:
+    assert Limits().unlimited
+    assert not Limits(**{name: 1}).unlimited
