@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from gateway.content import Content, ContentGone
 from gateway.content.blobs import PIECE
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, ServiceUnavailable
 from gateway.idempotency import (
     Claim,
     Earlier,
@@ -81,6 +81,16 @@ async def test_what_was_answered_is_found_again(register_of, clock):
     assert isinstance(await register.claim("key_a", b"K", "op", SEEN), Claim)
 
 
+async def test_of_several_at_once_each_learns_of_its_own(register_of):
+    register, values = register_of(), [b"%d" % number for number in range(8)]
+    for value in values[::2]:
+        await answered(register, await register.claim("key_a", value, "op", SEEN), body=value)
+    found = await asyncio.gather(*(register.claim("key_a", value, "op", SEEN) for value in values))
+    bodies = [await register._content.read(one.content_id) for one in found[::2]]
+    assert bodies == values[::2]
+    assert all(isinstance(one, Claim) for one in found[1::2])
+
+
 async def test_it_is_forgotten_at_its_end(store, register_of, clock):
     register = register_of()
     await answered(register, await register.claim("key_a", b"k", "op", SEEN))
@@ -127,12 +137,77 @@ async def test_the_claim_of_a_dead_process_is_taken_by_one(store, register_of):
     assert (await alive.claim("key_a", b"done", "op", SEEN)).status == 200
 
 
+async def test_an_answer_is_kept_although_the_caller_leaves_meanwhile(register_of):
+    register = register_of()
+    claim = await register.claim("key_a", b"k", "op", SEEN)
+    finishing = asyncio.ensure_future(answered(register, claim))
+    await asyncio.sleep(0)
+    finishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finishing
+    await register.close()
+    assert (await register.claim("key_a", b"k", "op", SEEN)).status == 200
+
+
+async def test_an_answer_that_cannot_be_kept_frees_its_key_and_leaves_nothing(register_of, monkeypatch):
+    register, discarded = register_of(), []
+    claim = await register.claim("key_a", b"k", "op", SEEN)
+    writer = register.writer(claim)
+
+    async def commit():
+        raise OSError("the disk is full")
+
+    async def discard():
+        discarded.append(writer)
+
+    monkeypatch.setattr(writer, "commit", commit)
+    monkeypatch.setattr(writer, "discard", discard)
+    await register.finish(claim, 200, HEADERS, writer, SEEN)
+    assert discarded == [writer]
+    assert isinstance(await register.claim("key_a", b"k", "op", SEEN), Claim)
+
+
+async def test_a_key_is_freed_a_little_later_when_the_database_does_not_answer(
+    store, register_of, monkeypatch
+):
+    register = register_of()
+    claim = await register.claim("key_a", b"k", "op", SEEN)
+
+    async def batch(*_):
+        raise ServiceUnavailable("the database is away")
+
+    with monkeypatch.context() as away:
+        away.setattr(store, "batch", batch)
+        await register.release(claim)
+    await store.flush()
+    assert await count(store) == 0
+
+
+async def test_all_that_is_past_its_end_goes_however_many(store, register_of, clock, monkeypatch):
+    monkeypatch.setattr("gateway.idempotency.register.DELETED_AT_ONCE", 2)
+    register = register_of()
+    for number in range(4):
+        await register.claim("key_a", b"%d" % number, "op", SEEN)
+    clock.now += LIFETIME
+    assert await register.expire() == 4
+    assert await count(store) == 0
+
+
+async def test_keys_of_two_callers_are_two_however_they_are_cut(register_of):
+    register = register_of()
+    assert isinstance(await register.claim("key_a", b"ab", "op", SEEN), Claim)
+    assert isinstance(await register.claim("key_aa", b"b", "op", SEEN), Claim)
+
+
 async def test_deletion_by_its_key(register_of):
     register = register_of()
+    other = await register._content.put("key_a", "async_message", b"another's", lifetime=LIFETIME)
     await answered(register, await register.claim("key_a", b"k", "op", SEEN))
     await answered(register, await register.claim("key_b", b"k", "op", SEEN))
     running = await register.claim("key_a", b"running", "op", SEEN)
+    assert len(await register._content.kept_for("key_a")) == 2
     await register.forget("key_a")
+    assert [kind for kind, *_ in await register._content.kept_for("key_a")] == [other.kind]
     assert isinstance(await register.claim("key_a", b"k", "op", SEEN), Claim)
     assert (await register.claim("key_b", b"k", "op", SEEN)).status == 200
     assert isinstance(await register.claim("key_a", b"running", "op", SEEN), Earlier)
