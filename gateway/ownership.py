@@ -34,6 +34,8 @@ RECORD_SECONDS = 1.0
 
 LARGEST_AGENTS_PAGE = 100
 
+_PROFILE = b"anthropic-user-profile-id"
+
 Send = Callable[[Exchange], Awaitable[Answer]]
 
 
@@ -57,9 +59,12 @@ def check(call: Call) -> Awaitable[None]:
         named.add(Owned(subject.kind, call.parameters[subject.item]))
     if query := call.scope["query_string"]:
         named |= named_in_query(subject, query)
-    profile = call.header(b"anthropic-user-profile-id")
-    if profile is not None:
-        named.add(Owned("user_profiles", profile.decode("latin-1")))
+    if call.header(_PROFILE) is not None:  # upstream gets all of its lines
+        named |= {
+            Owned("user_profiles", value.decode("latin-1"))
+            for name, value in call.headers
+            if name == _PROFILE
+        }
     return call.services.walls.check(key, named) if named else DONE
 
 

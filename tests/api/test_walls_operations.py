@@ -139,9 +139,16 @@ def test_the_profile_of_another_keys_user(tenants: Tenants, path: str) -> None:
     body: Body = MESSAGE if "messages" in path else None
     method = "GET" if body is None else "POST"
     header = "anthropic-user-profile-id"
-    assert is_missing(tenants.one.call(method, path, body, [(header, "user_profiles_two")]))
+    mine, theirs = (header, "user_profiles_one"), (header, "user_profiles_two")
+    for lines in (
+        [theirs],
+        [mine, theirs],
+        [theirs, mine],
+        [(header, "user_profiles_one, user_profiles_two")],
+    ):
+        assert is_missing(tenants.one.call(method, path, body, lines))
     assert tenants.upstream.requests == []
-    assert tenants.one.call(method, path, body, [(header, "user_profiles_one")]).status == 200
+    assert tenants.one.call(method, path, body, [mine]).status == 200
     assert tenants.upstream.only.header(header) == "user_profiles_one"
 
 
