@@ -91,6 +91,17 @@ async def test_a_life(store, table_of, clock):
     assert await table.find("amsg_one") is None
 
 
+async def test_all_that_has_ended_goes_at_its_end_and_nothing_that_waits(store, table_of, clock, monkeypatch):
+    monkeypatch.setattr("gateway.async_messages.table.DELETED_AT_ONCE", 2)
+    table = table_of()
+    for number in range(5):
+        await table.insert(message(number), 10)
+        assert number == 0 or await table.cancel(f"amsg_{number}")
+    clock.now = LATER / 1000
+    assert await table.expire() == 4
+    assert await status(table, 0) == "queued"
+
+
 async def test_no_more_than_so_many_of_a_key_wait(table_of):
     table = table_of()
     await table.insert(message("one"), 2)
@@ -107,7 +118,9 @@ async def test_a_canceled_one_stays_so_and_learns_its_cost(store, table_of):
     await table.insert(message(), 10)
     await table.start("amsg_one")
     assert await table.cancel("amsg_one")
-    assert await table.canceled_of(["amsg_one", "amsg_two"]) == ["amsg_one"]
+    await table.insert(message("two"), 10)
+    await table.start("amsg_two")
+    assert await table.canceled_of(["amsg_one", "amsg_two", "amsg_three"]) == ["amsg_one"]
     table.finish("amsg_one", END)
     await store.flush()
     found = await table.find("amsg_one")
@@ -184,6 +197,7 @@ async def test_what_seemed_not_to_be_committed_is_told_as_it_is(store, table_of,
     """Else a run that was taken would never run, and one that was canceled would run to its end."""
     table = table_of()
     for name in ("one", "two"):
+        lose_acknowledgement()
         await table.insert(message(name), 10)
     lose_acknowledgement()
     assert await table.start("amsg_one") is True
@@ -194,6 +208,14 @@ async def test_what_seemed_not_to_be_committed_is_told_as_it_is(store, table_of,
     assert await table.start("amsg_one") is False
     lose_acknowledgement()
     assert await table.cancel("amsg_two") is False
+
+
+async def test_what_waited_longest_is_taken_first(store, table_of):
+    dead, alive = table_of(1), table_of(2)
+    for name, age in (("b", 1), ("c", 0), ("a", 2)):
+        await dead.insert(replace(message(name), created_at=NOW - age), 10)
+    dies(store, 1)
+    assert [taken.id for taken in await alive.take_over()] == ["amsg_a", "amsg_b", "amsg_c"]
 
 
 async def test_what_a_dead_process_left_is_taken_although_the_commit_seemed_to_fail(
@@ -247,3 +269,20 @@ async def test_a_line_stands_still_while_its_head_cannot_go_and_no_other_does(mo
     await asyncio.wait_for(all_gone.wait(), 5)
     assert gone == ["three", "one", "two"]
     await lines.close()
+
+
+async def test_a_line_that_was_empty_is_served_again_and_ends_when_all_do():
+    served = asyncio.Queue()
+
+    async def head(key_id, message_id):
+        served.put_nowait(message_id)
+        if message_id == "three":
+            await asyncio.Event().wait()
+
+    lines = Lines(head)
+    for name in ("one", "two", "three"):
+        lines.join("key_a", name)
+        assert await asyncio.wait_for(served.get(), 5) == name
+        while lines.waiting and name != "three":
+            await asyncio.sleep(0)
+    await asyncio.wait_for(lines.close(), 5)
