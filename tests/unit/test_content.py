@@ -115,7 +115,7 @@ async def test_what_is_past_its_end_is_gone_before_and_after_it_is_deleted(store
     with pytest.raises(ContentGone):
         await content.read(stored.id)
     assert await content.expire() == 1
-    assert await content.sizes() == {"answer": 4}
+    assert await content.sizes() == content.kept == {"answer": 4}
     assert await content.read(kept.id) == b"kept"
     assert not store.embedded or [path.name for path in folder.iterdir()] == [kept.id]
 
