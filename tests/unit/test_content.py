@@ -81,6 +81,41 @@ async def test_what_is_not_committed_is_discarded(store, content, folder):
     assert not store.embedded or list(folder.iterdir()) == []
 
 
+async def test_what_cannot_be_entered_leaves_nothing(store, content, folder, monkeypatch):
+    discarded = []
+    delete = content._blobs.delete
+
+    async def enter(_stored):
+        raise ServiceUnavailable("the database is away")
+
+    async def noted(content_ids):
+        discarded.extend(content_ids)
+        await delete(content_ids)
+
+    monkeypatch.setattr(content, "enter", enter)
+    monkeypatch.setattr(content._blobs, "delete", noted)
+    with pytest.raises(ServiceUnavailable, match="is away"):
+        await content.put("key_a", "answer", LARGE, lifetime=DAY)
+    assert len(discarded) == 1
+    assert not store.embedded or list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("fault", [OSError("read-only"), ServiceUnavailable("the database is away")])
+async def test_what_cannot_be_discarded_hides_no_other_fault(content, monkeypatch, fault):
+    """It is left for the sweep."""
+
+    async def delete(_content_ids):
+        raise fault
+
+    async def broken():
+        yield LARGE
+        raise RuntimeError("broken off")
+
+    monkeypatch.setattr(content._blobs, "delete", delete)
+    with pytest.raises(RuntimeError, match="broken off"):
+        await content.put("key_a", "answer", broken(), lifetime=DAY)
+
+
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL's disk is its own
 async def test_a_full_disk_is_said_and_leaves_nothing(store, content, folder, monkeypatch):
     def full(_descriptor):
