@@ -301,6 +301,34 @@ async def test_a_raised_limit_lets_more_in():
     assert gate.running == 3
 
 
+async def test_a_raised_limit_lets_nobody_past_those_who_wait():
+    gate = Gate(longest_queue=10)
+    await gate.enter(1, 1)
+    waiting = asyncio.create_task(gate.enter(1, 60))
+    await asyncio.sleep(0)
+    assert not gate.try_enter(2)
+    gate.leave(2)
+    await waiting
+    assert gate.try_enter(2)
+
+
+def test_after_minutes_without_a_call_a_window_begins_anew(clock):
+    counters = LocalCounters(clock)
+    counters.add("x", 10)
+    clock.now += 205.0
+    assert counters.look("x") == Window(0, 0, 35.0)
+    counters.add("x", -10)  # of a call that took all that time: nobody is owed anything
+    assert counters.look("x") == Window(0, 0, 35.0)
+    assert [counters.take(Demand("x", 3, 1))[0] for _ in range(4)] == [True, True, True, False]
+
+
+def test_a_window_ends_when_its_minute_is_over(clock):
+    counters = LocalCounters(clock)
+    counters.take(Demand("x", 2, 1))
+    clock.now += 60.0
+    assert counters.take(Demand("x", 2, 1)) == (True, Window(1, 1, 60.0))
+
+
 def test_no_minute_of_even_traffic_holds_more_than_the_limit(clock):
     counters = LocalCounters(clock)
     taken: list[float] = []
