@@ -124,13 +124,21 @@ class AsyncMessages:
             created_at=stored.created_at,
             expires_at=stored.expires_at,
         )
+        entering = asyncio.create_task(self._enter(message))
+        self._tasks.add(entering)
+        entering.add_done_callback(self._tasks.discard)
+        await asyncio.shield(entering)  # a row that is written stands in line, though its caller has left
+        return message
+
+    async def _enter(self, message: AsyncMessage) -> None:
+        """Write a message down, and let it stand in line."""
         try:
             await self._table.insert(message, self._settings.async_message_queue)
         except GatewayError:
-            await self._content.delete(stored.id)
+            await self._content.delete(message.request_content)
             raise
-        self._lines.join(key.id, message.id)
-        return message
+        if not self._closing:
+            self._lines.join(message.key_id, message.id)
 
     async def find(self, key: Key, message_id: str) -> tuple[AsyncMessage, bytes | None]:
         """A message, and what it was answered.

@@ -229,13 +229,18 @@ async def test_what_a_dead_process_left_is_taken_although_the_commit_seemed_to_f
     assert await alive.take_over() == []
 
 
-async def test_what_waits_stands_in_line_although_another_content_cannot_be_deleted(store, tmp_path):
-    """It is this process's from then on: nobody else looks for it."""
+@pytest.fixture
+def service(store, tmp_path):
     services = SimpleNamespace(
         content=Content(store, tmp_path), store=store, settings=Settings(anthropic_api_key="sk"),
         ledger=SimpleNamespace(instance_id=1), draining=False,
     )  # fmt: skip
-    service, joined = AsyncMessages(services), asyncio.Event()
+    return AsyncMessages(services)
+
+
+async def test_what_waits_stands_in_line_although_another_content_cannot_be_deleted(service):
+    """It is this process's from then on: nobody else looks for it."""
+    joined = asyncio.Event()
     over = replace(message("over"), status="interrupted")
 
     async def take_over():
@@ -249,6 +254,25 @@ async def test_what_waits_stands_in_line_although_another_content_cannot_be_dele
     await service.start()
     await asyncio.wait_for(joined.wait(), 5)
     await service.close()
+
+
+async def test_one_that_is_written_down_stands_in_line_although_its_caller_has_left(service):
+    """Else it would take a place among those that wait, and never run while this process lives."""
+    written, joined, insert = [], [], service._table.insert
+
+    def leaving(entered, longest_queue):
+        written.append(entered.id)
+        accepting.cancel()
+        return insert(entered, longest_queue)
+
+    service._table.insert = leaving
+    service._lines.join = lambda key_id, message_id: joined.append(message_id)
+    accepting = asyncio.create_task(service.accept(SimpleNamespace(id="key_a"), [], b"{}", "claude"))
+    with pytest.raises(asyncio.CancelledError):
+        await accepting
+    await asyncio.gather(*service._tasks)
+    assert [await status(service._table, name.removeprefix("amsg_")) for name in written] == ["queued"]
+    assert joined == written
 
 
 async def test_a_line_stands_still_while_its_head_cannot_go_and_no_other_does(monkeypatch):
