@@ -129,6 +129,7 @@ async def test_the_webhook_is_told_once_and_nothing_of_the_content(parts: Parts)
     await parts.look()
 
     (message,) = await parts.told()
+    assert parts.webhooks._woken.is_set(), "it goes at once"
     assert message["type"] == "batch.ended"
     assert message["data"] == {
         "id": BATCH,
