@@ -114,9 +114,14 @@ async def test_results_stay_although_the_commit_seemed_to_fail(
     assert len(await parts.told()) == 1
 
 
-async def test_results_of_the_slower_of_two_replicas_go(parts: Parts) -> None:
+@pytest.mark.parametrize("seemed_to_fail", [False, True])
+async def test_results_of_the_slower_of_two_replicas_go(
+    parts: Parts, lose_acknowledgement: Callable[[], None], seemed_to_fail: bool
+) -> None:
     first, second = [await parts.content.put(APP.id, KIND, RESULTS, lifetime=DAY) for _ in range(2)]
     for stored in (first, second):
+        if seemed_to_fail:
+            lose_acknowledgement()
         await parts.ended.enter(APP.id, BATCH, json.dumps(ENDED).encode(), stored.id)
 
     assert await parts.results() == RESULTS
