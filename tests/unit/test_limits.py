@@ -301,6 +301,60 @@ async def test_a_raised_limit_lets_more_in():
     assert gate.running == 3
 
 
+async def test_a_call_refused_for_its_answers_has_counted_no_prompt(limiter):
+    app = key(inputs=1000, outputs=100)
+    limiter.release(await admit(limiter, app, 300), used(300, 100))
+    with pytest.raises(RateLimited, match="output tokens"):
+        await admit(limiter, app, 200)
+    assert limiter._local.look("input-tokens/key_app").used == 300
+
+
+async def test_the_limit_that_takes_longest_is_told(limiter, clock):
+    app = key(inputs=100, outputs=100)
+    admission = await admit(limiter, app, 100)
+    clock.now += 30
+    limiter.release(admission, used(100, 100))
+    with pytest.raises(RateLimited, match="100 output tokens a minute") as refused:
+        await admit(limiter, app, 1)
+    assert (b"retry-after", b"61") in refused.value.headers
+
+
+async def test_what_was_counted_of_a_prompt_is_replaced_by_what_it_used(limiter):
+    app = key(inputs=1000)
+    limiter.release(await admit(limiter, app, 100), used(50, 1))
+    admission = await admit(limiter, app, 100)
+    assert limiter._local.look("input-tokens/key_app").used == 50 + 50
+    limiter.release(admission, used(80, 1))
+    assert limiter._local.look("input-tokens/key_app").used == 50 + 80
+
+
+async def test_all_that_is_written_to_the_cache_counts(limiter):
+    app = key(inputs=1000)
+    split = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 200}
+    usage = Usage.read(MODEL, {"input_tokens": 1, "cache_creation": split})
+    limiter.release(await admit(limiter, app, 10), usage)
+    assert limiter._local.look("input-tokens/key_app").used == 301
+
+
+async def test_how_much_of_a_prompt_counts_is_learned_slowly_and_from_whole_calls_alone(limiter):
+    app = key(inputs=10_000)
+    limiter.release(await admit(limiter, app, 100), Usage.floor(MODEL, {"input_tokens": 900}))
+    assert limiter._ratios == {}
+    limiter.release(await admit(limiter, app, 100), used(900, 1))
+    assert limiter._ratios == {"key_app": 2.0}  # an estimate is never blown up further
+    limiter.release(await admit(limiter, app, 100), used(100, 1))
+    assert limiter._ratios == {"key_app": pytest.approx(2.0 - module.SMOOTHING)}
+
+
+async def test_a_place_of_several_that_comes_free_is_taken(limiter):
+    app = key(concurrency=2)
+    first, _ = [await admit(limiter, app) for _ in range(2)]
+    waiting = asyncio.create_task(admit(limiter, app))
+    await asyncio.sleep(0)
+    limiter.release(first)
+    await asyncio.wait_for(waiting, 10)
+
+
 async def test_a_raised_limit_lets_nobody_past_those_who_wait():
     gate = Gate(longest_queue=10)
     await gate.enter(1, 1)
@@ -470,6 +524,30 @@ async def test_places_of_a_replica_that_died_come_free(redis_server, monkeypatch
     dead._slots.clear()
     for counters in (dead, alive):
         await counters.close()
+
+
+async def test_a_call_may_last_longer_than_a_lease(redis_server, monkeypatch):
+    monkeypatch.setattr(shared_module, "SLOT_LEASE", 1.5)
+    holder, other = SharedCounters(redis_server[0]), SharedCounters(redis_server[0])
+    await holder.start()
+    slot = await holder.take_slot("x", 1)
+    assert slot is not None
+    await asyncio.sleep(2.0)
+    assert await other.take_slot("x", 1) is None
+    await holder.give_slot(slot)
+    assert await other.take_slot("x", 1) is not None
+    other._slots.clear()
+    for counters in (holder, other):
+        await counters.close()
+
+
+async def test_who_finds_all_places_held_by_other_replicas_waits_for_a_while_only(replicas, monkeypatch):
+    monkeypatch.setattr(module, "LONGEST_WAIT", 0.2)
+    app = key(concurrency=1)
+    held = await admit(replicas[0], app)
+    with pytest.raises(RateLimited, match="1 calls at a time"):
+        await admit(replicas[1], app)
+    replicas[0].release(held)
 
 
 @pytest.mark.parametrize("fault", ["stopped", "killed"])
