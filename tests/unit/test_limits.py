@@ -314,8 +314,8 @@ async def test_the_limit_that_takes_longest_is_told(limiter, clock):
     admission = await admit(limiter, app, 100)
     clock.now += 30
     limiter.release(admission, used(100, 100))
-    with pytest.raises(RateLimited, match="100 output tokens a minute") as refused:
-        await admit(limiter, app, 1)
+    with pytest.raises(RateLimited, match="100 input tokens a minute") as refused:
+        await admit(limiter, app, 50)
     assert (b"retry-after", b"61") in refused.value.headers
 
 
