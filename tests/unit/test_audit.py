@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import select, text
 
 from gateway import audit as module
-from gateway.audit import Audit, Verdict, verify
+from gateway.audit import Audit, Record, Verdict, chain, verify
 from gateway.store import Store
 from gateway.store.tables import audit as table
 from tests.support.clock import Clock
@@ -61,6 +61,7 @@ async def test_an_empty_trail_is_whole(store):
         ("DELETE FROM audit WHERE sequence = 20", 20),
         ("DELETE FROM audit", 1),
         ("UPDATE audit SET sequence = 21 WHERE sequence = 20", 20),
+        ("UPDATE audit SET sequence = sequence + 100", 102),
     ],
 )
 async def test_tampering_is_found_at_its_place(audit, store, statement, broken_at):
@@ -68,6 +69,15 @@ async def test_tampering_is_found_at_its_place(audit, store, statement, broken_a
     assert await store.read(verify) == Verdict(20, None)
     await execute(store, statement)
     assert (await store.read(verify)).broken_at == broken_at
+
+
+async def test_a_row_that_was_changed_with_its_own_hash_is_found_by_the_next(audit, store):
+    await write(audit, store, 20)
+    found = await rows(store)
+    changed = Record(found[6].at, "key_other", *found[6][3:6])
+    digest = chain(bytes(found[5].hash), 7, changed)
+    await execute(store, "UPDATE audit SET actor = 'key_other', hash = :hash WHERE sequence = 7", hash=digest)
+    assert (await store.read(verify)).broken_at == 8
 
 
 async def test_old_rows_can_go_without_breaking_the_chain(audit, store, clock):
@@ -107,6 +117,14 @@ async def test_a_flood_of_refusals_is_counted(audit, store, clock):
     ]
 
 
+async def test_a_flood_that_does_not_end_is_told_of_each_minute(audit, store, clock):
+    for _ in range(4):
+        audit.refuse("10.0.0.1", "create_message", "auth")
+        clock.now += 30
+    details = [json.loads(row.detail).get("times") for row in await rows(store)]
+    assert details == [None, 1, None]
+
+
 async def test_refusals_still_counted_at_the_end_are_written(audit, store):
     for _ in range(3):
         audit.refuse("key_1", "delete_key", "permission")
@@ -139,6 +157,14 @@ async def test_replicas_add_to_one_chain(database_url):
     assert await stores[0].read(verify) == Verdict(200, None)
     for store in stores:
         await store.close()
+
+
+async def test_a_file_that_cannot_be_written_is_told(store, tmp_path):
+    (tmp_path / "audit.log").mkdir()
+    audit = Audit(store, tmp_path)
+    audit.record("key_admin", "create_key")
+    await audit.close()
+    assert (audit.written, audit.failures) == (1, 1)
 
 
 async def test_the_file_has_the_same_lines(store, tmp_path):

@@ -129,6 +129,26 @@ async def test_results_of_the_slower_of_two_replicas_go(
         await parts.content.read(second.id)
 
 
+async def test_results_that_lack_a_piece_are_not_kept(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk was full for a moment: what came before and after is not what Anthropic answered."""
+    append, faults = parts.content._blobs.append, iter([OSError("no space")])
+
+    async def once(content_id: str, sequence: int, piece: bytes) -> None:
+        for fault in faults:
+            raise fault
+        await append(content_id, sequence, piece)
+
+    monkeypatch.setattr(parts.content._blobs, "append", once)
+    async with parts.ended.keeping(APP.id) as keeping:
+        for _ in range(2):
+            await keeping.write(RESULTS)
+        with pytest.raises(ServiceUnavailable):
+            await keeping.commit()
+
+    assert parts.ended.failures == 1
+    assert await parts.content.sizes() == {}
+
+
 async def test_the_webhook_is_told_once_and_nothing_of_the_content(parts: Parts) -> None:
     await parts.look()
     await parts.look()

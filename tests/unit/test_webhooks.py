@@ -72,7 +72,7 @@ def verified(request: Received) -> dict[str, object]:
 
 
 async def test_a_message_as_the_receiver_verifies_it(
-    store: Store, sender: Webhooks, receiver: Recorder
+    store: Store, sender: Webhooks, receiver: Recorder, clock: Clock
 ) -> None:
     await add(store, sender)
     assert await sender.deliver() == 1
@@ -83,7 +83,8 @@ async def test_a_message_as_the_receiver_verifies_it(
     assert sent.header("content-type") == "application/json"
     assert (event["type"], event["data"]) == ("batch.ended", TOLD)
     assert str(event["timestamp"]).endswith("Z")
-    assert await sender.deliver() == 0
+    clock.ahead += LEASE + 1
+    assert await sender.deliver() == 0, "once is enough"
     assert sender.outcomes == {"delivered": 1}
 
 
