@@ -298,9 +298,7 @@ class EnvelopeStream:
 
     def _frame(self, data: bytes) -> bytes:
         self._count += 1
-        if b"\n" in data or b"\r" in data:
-            data = b"\ndata: ".join(_LINE_END.split(data))
-        return b"id: %d\ndata: %b\n\n" % (self._count, data)
+        return b"id: %d\ndata: %b\n\n" % (self._count, data.replace(b"\n", b"\ndata: "))
 
 
 def _dumps(value: object) -> bytes:
