@@ -196,15 +196,21 @@ class Balances:
         session.cursor.execute(self._select(len(wanted)), wanted)
         return {row[0]: Balance(*row) for row in session.cursor.fetchall()}
 
-    def open(self, session: Session, key_id: str, day: str) -> Balance:
+    def current(self, session: Session, found: Balance | None, key_id: str, day: str) -> Balance:
+        """The balance of a key for a call of a day: as it was found, begun, or reckoned anew."""
+        if found is None:
+            return self._open(session, key_id, day)
+        return self._reckon(session, key_id, day) if found.is_far_from(day) else found
+
+    def _open(self, session: Session, key_id: str, day: str) -> Balance:
         """Begin a balance for a key that has none."""
         if not self._embedded:  # no replica may settle between our reading and our insert
             session.cursor.execute("LOCK TABLE usage_daily IN SHARE ROW EXCLUSIVE MODE")
-        balance = self.reckon(session, key_id, day)
+        balance = self._reckon(session, key_id, day)
         session.cursor.execute(self._insert, _row(balance))
         return balance
 
-    def reckon(self, session: Session, key_id: str, day: str) -> Balance:
+    def _reckon(self, session: Session, key_id: str, day: str) -> Balance:
         """What the ledger says that a key has spent and reserved; a balance that exists must be locked."""
         month = day[:7]
 

@@ -125,11 +125,8 @@ class Book:
 
     def look(self, session: Session, key_id: str, budget: Budget, day: str) -> Refusal | None:
         """Say which budget of a key is used up; None when something is left of each."""
-        balance = self._balances.load(session, [key_id]).get(key_id)
-        if balance is None:
-            balance = self._balances.open(session, key_id, day)
-        elif balance.is_far_from(day):
-            balance = self._balances.reckon(session, key_id, day)
+        found = self._balances.load(session, [key_id]).get(key_id)
+        balance = self._balances.current(session, found, key_id, day)
         balance.roll(day)
         balance.day_reserved = balance.month_reserved = 0
         return balance.refuse(budget, 0, self._calendar)
@@ -169,11 +166,10 @@ class Book:
         balances = self._balances.load(session, wanted)
         touched: dict[str, Balance] = {}
         for start in limited:
-            key_id, balance = start.key_id, balances.get(start.key_id)
-            if balance is None:
-                balances[key_id] = self._balances.open(session, key_id, start.day)
-            elif balance.is_far_from(start.day):
-                balances[key_id] = touched[key_id] = self._balances.reckon(session, key_id, start.day)
+            key_id, found = start.key_id, balances.get(start.key_id)
+            current = self._balances.current(session, found, key_id, start.day)
+            if current is not found:
+                balances[key_id] = touched[key_id] = current
         for settlement in settlements:
             balance = balances.get(settlement.key_id)
             if balance is not None:
