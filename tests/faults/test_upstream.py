@@ -1,8 +1,10 @@
 """What upstream and the network before it do wrong: what callers get, and that nothing is left behind."""
 
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,25 +90,30 @@ class Bench:
         self.health.check()
 
 
-def bench_of(gateway: Gateway, upstream: Recorder) -> Bench:
-    callers = {
-        kind.name: new_key(gateway, kind.name, scopes=["messages"], concurrency=1, usd_per_day=1000)[1]
-        for kind in KINDS
-    }
-    bench = Bench(gateway, upstream, callers, health=None)  # type: ignore[arg-type]
-    bench.play(NORMAL)
-    for seen in bench.ask().values():
-        assert seen.status == 200
-    bench.health = Health(gateway, upstream)
-    return bench
+@contextmanager
+def running_bench(folder: Path, tls: ssl.SSLContext | None = None, **settings: str) -> Iterator[Bench]:
+    """A gateway with these settings beside the usual ones, once each of its callers was served."""
+    with Recorder(tls) as upstream:
+        usual = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url}
+        with gateways.running(folder, usual | settings) as gateway:
+            callers = {
+                kind.name: new_key(gateway, kind.name, scopes=["messages"], concurrency=1, usd_per_day=1000)[
+                    1
+                ]
+                for kind in KINDS
+            }
+            bench = Bench(gateway, upstream, callers, health=None)  # type: ignore[arg-type]
+            bench.play(NORMAL)
+            for seen in bench.ask().values():
+                assert seen.status == 200
+            bench.health = Health(gateway, upstream)
+            yield bench
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with Recorder() as upstream:
-        settings = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url}
-        with gateways.running(tmp_path_factory.mktemp("upstream"), settings) as gateway:
-            yield bench_of(gateway, upstream)
+    with running_bench(tmp_path_factory.mktemp("upstream")) as made:
+        yield made
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -153,14 +160,11 @@ def test_connections_break_late(tmp_path: Path, table: Table) -> None:
         "closes before the head, later": both(LOST_AFTER + 0.1, CLOSE),
         "resets before the head, later": both(LOST_AFTER + 0.1, RESET),
     }
-    with Recorder() as upstream:
-        settings = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url, "ANTHROPIC_TIMEOUT": "10"}
-        with gateways.running(tmp_path, settings) as gateway:
-            bench = bench_of(gateway, upstream)
-            for name, fault in faults.items():
-                bench.play(fault)
-                bench.observe(table, name)
-                bench.check_works()
+    with running_bench(tmp_path, ANTHROPIC_TIMEOUT="10") as bench:
+        for name, fault in faults.items():
+            bench.play(fault)
+            bench.observe(table, name)
+            bench.check_works()
 
 
 def test_retries(tmp_path: Path, table: Table) -> None:
@@ -172,15 +176,12 @@ def test_retries(tmp_path: Path, table: Table) -> None:
         "a connection that resets, then an answer": FAULTS["resets before the head"],
         "a stream that is cut, then an answer": FAULTS["cut between two events"],
     }
-    with Recorder() as upstream:
-        settings = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url, "ANTHROPIC_MAX_RETRIES": "1"}
-        with gateways.running(tmp_path, settings) as gateway:
-            bench = bench_of(gateway, upstream)
-            for name, fault in faults.items():
-                bench.play_once_a_caller(fault)
-                kinds = [k for k in KINDS if (fault.streamed if k.streamed else fault.whole) is not None]
-                bench.observe(table, name, kinds)
-                bench.check_works()
+    with running_bench(tmp_path, ANTHROPIC_MAX_RETRIES="1") as bench:
+        for name, fault in faults.items():
+            bench.play_once_a_caller(fault)
+            kinds = [k for k in KINDS if (fault.streamed if k.streamed else fault.whole) is not None]
+            bench.observe(table, name, kinds)
+            bench.check_works()
 
 
 @pytest.fixture(scope="module")
@@ -197,14 +198,11 @@ def test_tls(tmp_path: Path, table: Table, certificates: Certificates) -> None:
         "a certificate that has expired": certificates.faulty_context(days=-1),
         "no TLS at all": None,
     }
-    with Recorder(tls=good) as upstream:
-        settings = SETTINGS | {"ANTHROPIC_BASE_URL": upstream.url}
-        with gateways.running(tmp_path, settings | {"SSL_CERT_FILE": str(certificates.authority)}) as gateway:
-            bench = bench_of(gateway, upstream)
-            for name, context in contexts.items():
-                bench.play(NORMAL)
-                upstream.serve_with(context)
-                bench.observe(table, name)
-                assert not upstream.requests
-                upstream.serve_with(good)
-                bench.check_works()
+    with running_bench(tmp_path, good, SSL_CERT_FILE=str(certificates.authority)) as bench:
+        for name, context in contexts.items():
+            bench.play(NORMAL)
+            bench.upstream.serve_with(context)
+            bench.observe(table, name)
+            assert not bench.upstream.requests
+            bench.upstream.serve_with(good)
+            bench.check_works()
