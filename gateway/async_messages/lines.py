@@ -5,6 +5,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from gateway.tasks import keep
+
 log = logging.getLogger(__name__)
 
 AGAIN_AFTER = 1.0
@@ -36,9 +38,7 @@ class Lines:
             line.append(message_id)
             return
         self._lines[key_id] = deque([message_id])
-        task = asyncio.get_running_loop().create_task(self._serve(key_id), name="async-messages-line")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        keep(self._serve(key_id), self._tasks, "async-messages-line")
 
     async def close(self) -> None:
         """Stop; who stands in line stays in the database."""

@@ -17,7 +17,7 @@ from gateway.content import ContentGone
 from gateway.errors import GatewayError, Headers, NotFound, RateLimited, ServiceUnavailable
 from gateway.keys import Key
 from gateway.limits import Admission
-from gateway.tasks import stop
+from gateway.tasks import keep, stop
 
 if TYPE_CHECKING:
     from gateway.services import Services
@@ -124,10 +124,8 @@ class AsyncMessages:
             created_at=stored.created_at,
             expires_at=stored.expires_at,
         )
-        entering = asyncio.create_task(self._enter(message))
-        self._tasks.add(entering)
-        entering.add_done_callback(self._tasks.discard)
-        await asyncio.shield(entering)  # a row that is written stands in line, though its caller has left
+        # Shielded: a row that is written stands in line, though its caller has left.
+        await asyncio.shield(keep(self._enter(message), self._tasks))
         return message
 
     async def _enter(self, message: AsyncMessage) -> None:
@@ -202,9 +200,7 @@ class AsyncMessages:
             self._leave(admission)
             raise
         else:
-            task = asyncio.create_task(self._run(key_id, message_id, admission), name=message_id)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            keep(self._run(key_id, message_id, admission), self._tasks, message_id)
 
     async def _admitted(self, key: Key) -> Admission | None:
         """Wait until the key's own limits let a call in."""

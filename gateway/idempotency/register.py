@@ -21,6 +21,7 @@ from gateway.errors import GatewayError, Headers
 from gateway.headers import from_json, to_json
 from gateway.store import Session, Store
 from gateway.store.tables import idempotency_keys, instances
+from gateway.tasks import keep
 
 log = logging.getLogger(__name__)
 
@@ -123,10 +124,8 @@ class IdempotencyKeys:
 
         An answer that cannot be kept frees the key; it is the caller's all the same.
         """
-        task = asyncio.create_task(self._finish(claim, status, headers, body, fingerprint))
-        self._finishing.add(task)
-        task.add_done_callback(self._finishing.discard)
-        await asyncio.shield(task)
+        finishing = keep(self._finish(claim, status, headers, body, fingerprint), self._finishing)
+        await asyncio.shield(finishing)
 
     async def release(self, claim: Claim) -> None:
         """Free a key whose request got no final answer."""

@@ -4,10 +4,10 @@ import asyncio
 import math
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from gateway.errors import RateLimited
 from gateway.keys import Key
@@ -15,6 +15,7 @@ from gateway.limits.errors import QueueFullError, SharedUnavailableError
 from gateway.limits.gate import Gate
 from gateway.limits.local import LocalCounters
 from gateway.limits.window import Demand, Window
+from gateway.tasks import keep
 from gateway.usage import Usage
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class Limiter:
         if admission.gate is not None:
             admission.gate.leave(limits.concurrency or sys.maxsize)
         if admission.slot is not None and self.shared is not None:
-            self._later(self.shared.give_slot(admission.slot))
+            keep(self.shared.give_slot(admission.slot), self._tasks)
         used = output = 0
         if usage is not None:
             total = usage.total
@@ -282,18 +283,13 @@ class Limiter:
         if self.shared is None:
             self._local.add(name, amount)
         else:
-            self._later(self._add_shared(self.shared, name, amount))
+            keep(self._add_shared(self.shared, name, amount), self._tasks)
 
     async def _add_shared(self, shared: "SharedCounters", name: str, amount: int) -> None:
         try:
             await shared.add(name, amount)
         except SharedUnavailableError:
             self._local.add(name, amount)
-
-    def _later(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _learn(self, admission: Admission, used: int) -> None:
         """Follow what part of a key's prompts counts: long prompts that are cached must hold nobody up."""

@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 
 from gateway.limits.errors import SharedUnavailableError
 from gateway.limits.window import SECONDS, Demand, Window
-from gateway.tasks import stop
+from gateway.tasks import keep, stop
 
 log = logging.getLogger(__name__)
 
@@ -186,9 +186,7 @@ class SharedCounters:
         try:
             (taken,) = await self._ask([_Command(self._take_slot, [key], arguments)])
         except asyncio.CancelledError:  # the caller left, and the slot may be taken
-            giving = asyncio.create_task(self.give_slot(slot))
-            self._giving.add(giving)
-            giving.add_done_callback(self._giving.discard)
+            keep(self.give_slot(slot), self._giving)
             raise
         except SharedUnavailableError:
             del self._slots[slot]
