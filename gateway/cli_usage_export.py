@@ -4,7 +4,7 @@ import contextlib
 import csv
 import io
 import json
-from argparse import Namespace
+from argparse import SUPPRESS, Namespace
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -28,10 +28,17 @@ def add_to(commands: Commands, day: Callable[[str], Any]) -> None:
         "export", help="write every call to a file", description="Write every call of the ledger to a file."
     )
     command.add_argument("target", metavar="FILE", help="the file, or - for stdout")
-    command.add_argument("--from", dest="first", type=day, metavar="DAY", help="such as 2026-11-01")
-    command.add_argument("--to", dest="last", type=day, metavar="DAY", help="belongs to the export")
+    # No defaults: they would take the place of what stands before the word export.
+    command.add_argument(
+        "--from", dest="first", type=day, default=SUPPRESS, metavar="DAY", help="such as 2026-11-01"
+    )
+    command.add_argument(
+        "--to", dest="last", type=day, default=SUPPRESS, metavar="DAY", help="belongs to the export"
+    )
     command.add_argument("--format", choices=tuple(_WRITERS), default="csv", help="default: %(default)s")
-    command.add_argument("--json", action="store_true", help="print what was written as JSON")
+    command.add_argument(
+        "--json", action="store_true", default=SUPPRESS, help="print what was written as JSON"
+    )
     command.set_defaults(run=run)
 
 

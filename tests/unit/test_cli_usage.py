@@ -129,6 +129,15 @@ def test_days_bound_the_export(run: Run) -> None:
     assert run("export", "-", "--from", today, "--to", today)[1].count("\n") == 3
 
 
+def test_what_stands_before_the_word_export_holds_for_it_too(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "calls.csv"
+    today = datetime.now(UTC).date().isoformat()
+
+    assert run("--to", "2020-01-01", "export", "-")[1].count("\n") == 1
+    assert run("--from", "2020-01-01", "--to", "2020-01-01", "export", "-", "--to", today)[1].count("\n") == 3
+    assert json.loads(run("--from", today, "--json", "export", str(target))[1])["rows"] == 2
+
+
 def test_no_page_of_the_export_is_lost_or_told_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.ledger.export.PAGE", 1)
 
