@@ -134,18 +134,20 @@ class Balance:
             self.month, self.month_spent, self.month_reserved = day[:7], 0, 0
 
     def refuse(self, budget: Budget, amount: int, calendar: Calendar) -> Refusal | None:
-        """Say what forbids to reserve an amount; None when nothing does."""
+        """Say what forbids to reserve an amount, of two windows the one that does for longer; else None."""
         windows: tuple[tuple[Window, int | None, int, int], ...] = (
             ("day", budget.day, self.day_spent, self.day_reserved),
             ("month", budget.month, self.month_spent, self.month_reserved),
         )
+        refusal = None
         for window, limit, spent, reserved in windows:
             if limit is None:
                 continue
             used_up = spent >= limit
-            if used_up or (reserved and spent + reserved + amount > limit):
-                return Refusal(window, limit, spent, calendar.resets_at(window, self.day), used_up)
-        return None
+            held = reserved and spent + reserved + amount > limit
+            if used_up or (held and refusal is None):
+                refusal = Refusal(window, limit, spent, calendar.resets_at(window, self.day), used_up)
+        return refusal
 
     def reserve(self, day: str, amount: int) -> None:
         """Hold an amount for a call of a day, in the windows in which `settle` frees it."""

@@ -146,6 +146,21 @@ def test_what_is_spent_held_and_asked_for_must_fit(window, spent, reserved, amou
             assert refusal.final == (refused == "for good")
 
 
+@pytest.mark.parametrize(("day_spent", "day_reserved"), [(100, 0), (60, 40)])
+def test_a_used_up_month_is_told_although_the_day_stands_in_the_way_too(day_spent, day_reserved):
+    """Tomorrow, or when a call under way has ended, nothing would be better."""
+    balance = Balance(key().id, "2026-11-22", day_spent, day_reserved, "2026-11", 500, day_reserved)
+    refusal = balance.refuse(Budget(100, 500), 1, Calendar(ZoneInfo("UTC")))
+    assert (refusal.window, refusal.limit, refusal.spent, refusal.final) == ("month", 500, 500, True)
+    assert refusal.resets_at == datetime(2026, 12, 1, tzinfo=ZoneInfo("UTC"))
+
+
+def test_a_used_up_day_is_told_although_the_month_has_calls_under_way():
+    balance = Balance(key().id, "2026-11-22", 100, 0, "2026-11", 400, 100)
+    refusal = balance.refuse(Budget(100, 500), 1, Calendar(ZoneInfo("UTC")))
+    assert (refusal.window, refusal.final) == ("day", True)
+
+
 async def test_a_call_reserves_and_settles(ledger, store):
     who = key(day=DOLLAR, month=10 * DOLLAR)
     entry = await begin(ledger, who, max_tokens=10_000, input_tokens=1000)
