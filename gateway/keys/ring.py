@@ -112,6 +112,9 @@ class KeyRing:
         if not hmac.compare_digest(entry.digest, hashed) or entry.key is None:
             raise AuthenticationFailed
         if entry.until <= self._now():
+            expires_at = entry.key.expires_at
+            if expires_at is None or entry.until < expires_at / 1000:
+                raise AuthenticationFailed("the key was rotated, and the time of this secret is over")
             raise AuthenticationFailed("the key has expired")
         return entry.key
 
