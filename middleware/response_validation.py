@@ -73,8 +73,7 @@ class _ResponseValidation:
         validator = self.whole.get(status) if response.data is None else self.data.get(status)
         if validator is None or not response.body or not _is_json(response):
             return
-        value = response.data if response.data is not None else _parse(response.body)
-        violation = _violation(validator, value)
+        violation = _violation(validator, response)
         if violation is None:
             return
         self.services.metrics.violated(self.operation.id, "response")
@@ -90,7 +89,11 @@ class _ResponseValidation:
             raise InternalError(f"the answer breaks the contract: {violation}")
 
 
-def _violation(validator: Validator, value: Any) -> Violation | None:
+def _violation(validator: Validator, response: Response) -> Violation | None:
+    try:
+        value = response.data if response.data is not None else jiter.from_json(response.body)
+    except ValueError:
+        return Violation("", "is not valid JSON")
     try:
         return None if validator.is_valid(value) else validator.error(value)
     except UnicodeEncodeError:
@@ -99,13 +102,6 @@ def _violation(validator: Validator, value: Any) -> Violation | None:
 
 def _is_json(response: Response) -> bool:
     return header(response.headers, b"content-type").startswith(PLAIN_JSON)
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return jiter.from_json(body)
-    except ValueError:
-        return None
 
 
 class _API(OperationAPI):

@@ -456,6 +456,20 @@ def test_enforced_validation_of_answers(public: tuple[Gateway, Recorder]) -> Non
     assert native.json()["error"]["message"].startswith("the answer breaks the contract: ")
 
 
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/messages"), ("GET", "/v1/models/m")])
+def test_an_answer_that_is_no_json_is_told_as_that(relay: Relay, method: str, path: str) -> None:
+    relay.upstream.script(answer(200, b'{"id":"msg_1","ty'))
+
+    got = relay.gateway.call(method, path, MESSAGE if method == "POST" else None)
+
+    assert (got.status, got.body) == (200, b'{"id":"msg_1","ty')
+    request_id = relay.gateway.request_line(got.header("x-request-id"))["request_id"]
+    warnings = [line for line in relay.gateway.log() if line["event"] == "Answer breaks the contract"]
+    assert [line["violation"] for line in warnings if line["request_id"] == request_id] == [
+        "is not valid JSON"
+    ]
+
+
 def test_observed_answers_are_delivered(relay: Relay) -> None:
     """A paid answer is never thrown away."""
     sample = 'anthropic_gateway_contract_violations_total{operation="create_message",side="response"}'
