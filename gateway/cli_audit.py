@@ -2,7 +2,7 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +28,7 @@ def add_to(commands: Commands) -> None:
 
     command = _command(own, "list", "the latest rows, the newest last", show)
     command.add_argument(
-        "--limit", type=int, default=LISTED, metavar="N", help="how many (default: %(default)s)"
+        "--limit", type=_rows, default=LISTED, metavar="N", help="how many (default: %(default)s)"
     )
 
 
@@ -37,6 +37,12 @@ def _command(commands: Commands, name: str, text: str, run: Callable[[Namespace]
     command.add_argument("--json", action="store_true", help="print JSON")
     command.set_defaults(run=run)
     return command
+
+
+def _rows(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text} is no number of rows")
+    return int(text)
 
 
 def verify(options: Namespace) -> int:

@@ -62,7 +62,15 @@ def test_the_page_tells_of_every_command() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["serv"], ["--port", "1"], ["version", "now"], ["check-config", "--yaml"]]
+    "arguments",
+    [
+        ["serv"],
+        ["--port", "1"],
+        ["version", "now"],
+        ["check-config", "--yaml"],
+        ["audit", "list", "--limit", "-1"],
+        ["audit", "list", "--limit", "0"],
+    ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
