@@ -423,7 +423,7 @@ def load(
 
     Args:
         environ: variables; the process's own when left out.
-        env_file: a file of `NAME=value` lines, taken literally; it need not exist.
+        env_file: a file of `NAME=value` lines, in which nothing is filled in; it need not exist.
         calls_anthropic: whether Anthropic's key must be there, unless the sandbox is the upstream. Where it
             is not needed it is not even read: who may run a report need not be allowed to see it.
 
@@ -463,7 +463,7 @@ def _read_env_file(path: Path) -> tuple[dict[str, str], dict[str, str]]:
         return {}, {str(path): f"cannot be read: {_cause(error)}"}
     faults = {}
     for name in lines.keys() - VARIABLES:
-        if near := difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.9):
+        if near := difflib.get_close_matches(name.upper(), VARIABLES, n=1, cutoff=0.9):
             faults[name] = f"is unknown; did you mean {near[0]}?"
     return {name: value for name, value in lines.items() if value}, faults
 

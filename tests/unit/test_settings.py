@@ -169,15 +169,37 @@ def test_the_environment_wins_over_the_file_but_an_empty_variable_does_not(tmp_p
     assert (settings.port, settings.host) == (9002, "127.0.0.1")
 
 
-def test_a_value_in_the_file_is_literal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("sk-${HOME}-x", "sk-${HOME}-x"),
+        ("sk-x#y", "sk-x#y"),
+        ("sk-x #y", "sk-x"),
+        ("'sk-x #y'", "sk-x #y"),
+        ('"sk-x"', "sk-x"),
+    ],
+)
+def test_what_a_value_in_the_file_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, read: str
+) -> None:
+    """As docs/settings.md says."""
     monkeypatch.setenv("HOME", "/elsewhere")
     env_file = tmp_path / ".env"
-    env_file.write_text("ANTHROPIC_API_KEY=sk-${HOME}-x\n")
+    env_file.write_text(f"ANTHROPIC_API_KEY={written}\n")
 
     key = load({}, env_file).anthropic_api_key
 
     assert key is not None
-    assert key.get_secret_value() == "sk-${HOME}-x"
+    assert key.get_secret_value() == read
+
+
+def test_a_name_in_the_file_that_is_written_small_is_a_fault(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("UPSTREAM=sandbox\ndefault_usd_per_day=5\nhttp_proxy=http://proxy\nmine=1\n")
+
+    assert faults({}, env_file) == [
+        "default_usd_per_day: is unknown; did you mean DEFAULT_USD_PER_DAY?",
+    ]
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
