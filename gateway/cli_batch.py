@@ -49,7 +49,9 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--every", type=_seconds, default=30.0, metavar="SECONDS", help="look so often (default: 30)"
     )
-    command.add_argument("--url", help="the gateway (default: the one on this machine, by HOST and PORT)")
+    command.add_argument(
+        "--url", type=_address, help="the gateway (default: the one on this machine, by HOST and PORT)"
+    )
     command.add_argument(
         "--key-file", type=Path, metavar="FILE", help="a key with the scope batches (default: the admin key)"
     )
@@ -199,6 +201,17 @@ def _key(settings: Settings, file: Path | None) -> str:
     if settings.gateway_admin_key is not None:
         return settings.gateway_admin_key.get_secret_value()
     return (settings.data_dir / "admin-key").read_text("utf-8").strip()
+
+
+def _address(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ArgumentTypeError(f"{text} is no address such as http://nas:8090")
+    return text
 
 
 def _seconds(text: str) -> float:

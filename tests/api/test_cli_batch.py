@@ -110,8 +110,17 @@ def test_results_that_break_off_leave_nothing(relay: Relay, run: Run, tmp_path: 
     assert not list(tmp_path.glob("*results*"))
 
 
-@pytest.mark.parametrize("every", ["0", "-1", "soon"])
-def test_wrong_usage_exits_with_2(run: Run, every: str) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(("--every", every) for every in ("0", "-1", "soon")),
+        *(
+            ("--url", url)
+            for url in ("nas:8090", "127.0.0.1:8090", "ftp://nas", "http://", "http://nas:port")
+        ),
+    ],
+)
+def test_wrong_usage_exits_with_2(run: Run, arguments: tuple[str, str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run("--every", every)
+        run(*arguments)
     assert ended.value.code == 2
