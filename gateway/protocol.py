@@ -146,6 +146,7 @@ class Http(HttpToolsProtocol):
     _due = 0
     _lessons = 0
     _first_read: bytes | None = None
+    _read = b""
     _reads = 0
     _requests = 0
     _running: RequestResponseCycle | None = None
@@ -213,17 +214,20 @@ class Http(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         """Give the parser what came; refuse a head that does not end."""
         self._unbodied_bytes += len(data)
+        self._read = data
         if not self._in_body and b"pgrade:" in data:
             data = _without_upgrade(data)
         elif not self._begun and self._requests and len(self._known) < LEARNT and self._lessons < LESSONS:
             self._first_read = data
         super().data_received(data)
-        self._first_read = None
+        self._first_read, self._read = None, b""
         if self._unbodied_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.refuse(HeadTooLarge("the head of the request is too large"))
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's refusal of what is no HTTP."""
+        if not self.url:  # of a method that nobody knows the parser reads no further
+            self.url = self._read.partition(b" ")[2].partition(b" ")[0]
         self.refuse(BadRequest("the request is not valid HTTP"))
 
     def refuse(self, error: GatewayError) -> None:

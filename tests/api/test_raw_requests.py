@@ -276,11 +276,14 @@ def test_targets_that_may_mean_something_else(relay: Relay, target: bytes) -> No
     assert relay.upstream.requests == []
 
 
-@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "PROPFIND", "get", "PRI"])
-def test_other_methods(relay: Relay, method: str) -> None:
-    got = relay.gateway.raw(request(f"{method} /v1/models".encode(), KEY))
+@pytest.mark.parametrize("path", ["/v1/models", "/api/v1/models"])
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "PROPFIND", "get", "PRI", "FROB"])
+def test_other_methods(relay: Relay, method: str, path: str) -> None:
+    got = ask(relay, request(f"{method} {path}".encode(), KEY))
 
-    assert got.split(b" ")[1] in (b"400", b"405")
+    assert got.status in (400, 405)
+    native = path.startswith("/v1")
+    assert got.json().get("type" if native else "success") == ("error" if native else False)
     assert relay.upstream.requests == []
 
 

@@ -12,7 +12,7 @@ from tools import installed
 from tools.installed import NotInstalled
 
 RUN_TIMEOUT = 600.0
-"""Seconds that end a hang: a compiler that finds nothing compiled takes minutes on a machine with much to do."""
+"""Seconds that end a hang: a compiler that finds nothing compiled takes minutes on a laden machine."""
 
 
 def node_folder(source: Path) -> Path:
