@@ -60,7 +60,9 @@ class ProxiedPool:
                 data=data,
                 proxy=self._proxy,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=total, sock_connect=CONNECT_SECONDS, sock_read=silence),
+                timeout=aiohttp.ClientTimeout(
+                    total=total, connect=min(CONNECT_SECONDS, total or silence), sock_read=silence
+                ),
             )
         except aiohttp.ClientConnectorError as error:
             raise connection_error(error) from error

@@ -181,7 +181,11 @@ def test_through_a_tunnel(tmp_path: Path, setup: Setup) -> None:
 def test_with_absolute_targets(tmp_path: Path, setup: Setup) -> None:
     with gateway_on(tmp_path, setup, setup.plain, HTTP_PROXY=setup.proxy_url) as gateway:
         calls(gateway)
+        form = [("content-type", "multipart/form-data; boundary=b")]
+        cut = gateway.call("POST", "/api/v1/files/upload", FORM[:-5], headers=form)
 
+    assert cut.status == 400
+    assert b"it breaks off" in cut.body
     assert setup.proxy.asked[0] == f"POST {setup.plain}/v1/messages"
 
 

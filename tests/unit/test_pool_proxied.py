@@ -1,17 +1,21 @@
 """Answers that come through a proxy, in every framing, whole and broken."""
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anthropic import APIConnectionError
+from anthropic import APIConnectionError, APITimeoutError
 
-from gateway.pool import Answer
+from gateway.http1 import ConnectionDied
+from gateway.pool import LARGE_BODY, Answer
 from gateway.pool_proxied import ProxiedPool
 from tests.support.recorder import CLOSE, LAST_CHUNK, Gate, Recorder, Step, answer, chunk, head, stream
 
 SILENCE = 0.5
+LONG = 60.0
 BODY = b'{"text":"0123456789"}'
 LENGTH = ("content-length", str(len(BODY)))
 CHUNKED = ("transfer-encoding", "chunked")
@@ -73,7 +77,7 @@ class Proxied:
 
     async def fetch(self) -> Outcome:
         try:
-            got = await self.pool.send("GET", "/a%2Fb?x=%20", {}, None, total=None, silence=SILENCE)
+            got = await self.pool.send("GET", "/a%2Fb%7e?x=%20%5f", {}, None, total=None, silence=SILENCE)
         except APIConnectionError:
             return "broken"
         try:
@@ -104,8 +108,20 @@ def upstream() -> Iterator[Recorder]:
 @pytest.fixture(params=[whole, piecewise])
 async def client(request: pytest.FixtureRequest, upstream: Recorder) -> AsyncIterator[Proxied]:
     made = Proxied(upstream.url, request.param)
-    yield made
-    await made.pool.close()
+    async with closing(made.pool):
+        yield made
+
+
+@pytest.fixture
+async def pool(upstream: Recorder) -> AsyncIterator[ProxiedPool]:
+    async with closing(ProxiedPool("http://upstream.test", upstream.url)) as made:
+        yield made
+
+
+@asynccontextmanager
+async def closing(pool: ProxiedPool) -> AsyncIterator[ProxiedPool]:
+    yield pool
+    await pool.close()
     await asyncio.sleep(0.01)  # aiohttp closes its sockets a little later
 
 
@@ -120,7 +136,7 @@ async def test_every_framing_twice_on_one_client(upstream: Recorder, client: Pro
 async def test_the_target_is_asked_of_the_proxy_as_it_is(upstream: Recorder, client: Proxied) -> None:
     await client.fetch()
 
-    assert upstream.only.target == "http://upstream.test/prefix/a%2Fb?x=%20"
+    assert upstream.only.target == "http://upstream.test/prefix/a%2Fb%7e?x=%20%5f"
     assert upstream.only.header("host") == "upstream.test"
 
 
@@ -141,3 +157,57 @@ async def test_silence(upstream: Recorder, client: Proxied, steps: list[Step]) -
     assert await asyncio.wait_for(client.fetch(), 20) == "broken"
 
     await asyncio.to_thread(upstream.only.wait_until_left)
+
+
+@pytest.mark.parametrize("steps", [[Gate()], [head(200, []), Gate()]], ids=["no answer", "no handshake"])
+@pytest.mark.parametrize("total", [None, SILENCE])
+async def test_a_tunnel_that_is_never_made(
+    upstream: Recorder, steps: list[Step], total: float | None
+) -> None:
+    """To an upstream with TLS, a proxy that stands still holds up a stream no longer than upstream may."""
+    upstream.script(steps)
+    async with closing(ProxiedPool("https://upstream.test", upstream.url)) as pool:
+        with pytest.raises(APITimeoutError):
+            await asyncio.wait_for(pool.send("GET", "/", {}, None, total=total, silence=SILENCE), 20)
+
+    assert upstream.only.method == "CONNECT"
+
+
+async def test_nothing_is_added_to_what_is_sent(upstream: Recorder, pool: ProxiedPool) -> None:
+    """No header of aiohttp's own, and no cookie that came with the answer to another caller."""
+    upstream.reply = lambda _: answer(headers=[("set-cookie", "a=b; path=/")])
+    bodies = [b"{}", b"", b"x" * (LARGE_BODY + 1)]
+    for body in bodies:
+        (await pool.send("POST", "/", {"x-a": "b"}, body, total=None, silence=LONG)).close()
+
+    assert [request.body for request in upstream.requests] == bodies
+    for request in upstream.requests:
+        assert {name for name, _ in request.headers} == {"host", "x-a", "content-length"}
+
+
+async def test_an_answer_is_handed_on_as_it_came(upstream: Recorder, pool: ProxiedPool) -> None:
+    packed = gzip.compress(BODY)
+    upstream.script(answer(body=packed, headers=[("Content-Encoding", "gzip"), ("Request-Id", "req_u")]))
+    got = await pool.send("GET", "/", {}, None, total=None, silence=LONG)
+
+    assert await got.read() == packed
+    assert {(b"content-encoding", b"gzip"), (b"request-id", b"req_u")} <= set(got.headers)
+
+
+async def test_it_is_told_how_long_upstream_has_had_a_request(upstream: Recorder, pool: ProxiedPool) -> None:
+    upstream.script([0.3, CLOSE])
+    with pytest.raises(ConnectionDied) as died:
+        await pool.send("POST", "/", {}, b"{}", total=None, silence=LONG)
+
+    assert died.value.waited > 0.2
+
+
+async def test_many_at_once(upstream: Recorder, pool: ProxiedPool) -> None:
+    """aiohttp would let a hundred through by itself, and the others wait."""
+    gate, many = Gate(), 110
+    upstream.reply = lambda _: [gate, WHOLE]
+    async with asyncio.TaskGroup() as group:
+        for _ in range(many):
+            group.create_task(pool.send("GET", "/", {}, None, total=None, silence=LONG))
+        await asyncio.to_thread(upstream.wait_for, many)
+        gate.open()
