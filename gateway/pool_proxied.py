@@ -1,6 +1,7 @@
 """What `gateway.pool` does, through an HTTP proxy: aiohttp knows how, and speed does not matter there."""
 
 import asyncio
+import contextlib
 import io
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -51,19 +52,22 @@ class ProxiedPool:
     ) -> Answer:
         """Send one request and wait for the head of its answer; arguments and errors as of `Pool.send`."""
         began = time.monotonic()
+        whole = body is None or isinstance(body, bytes)
         data: Any = io.BytesIO(body) if isinstance(body, bytes) and len(body) > LARGE_BODY else body
+        timeout = aiohttp.ClientTimeout(
+            total=total if whole else None, connect=min(CONNECT_SECONDS, total or silence), sock_read=silence
+        )
         try:
-            response = await self._session.request(
-                method,
-                URL(self._base_url + target, encoded=True),
-                headers=headers,
-                data=data,
-                proxy=self._proxy,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=total, connect=min(CONNECT_SECONDS, total or silence), sock_read=silence
-                ),
-            )
+            async with asyncio.timeout(None if whole else silence) as patience:
+                response = await self._session.request(
+                    method,
+                    URL(self._base_url + target, encoded=True),
+                    headers=headers,
+                    data=data if whole else _moving(data, patience, silence),
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                    timeout=timeout,
+                )
         except aiohttp.ClientConnectorError as error:
             raise connection_error(error) from error
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
@@ -71,6 +75,17 @@ class ProxiedPool:
         except _FAILURES as error:
             raise connection_error(error) from error
         return _Answer(response, silence)
+
+
+async def _moving(
+    body: AsyncIterator[bytes], patience: asyncio.Timeout, silence: float
+) -> AsyncIterator[bytes]:
+    """A body in pieces, each of which begins the wait for the answer anew."""
+    loop = asyncio.get_running_loop()
+    async for piece in body:
+        with contextlib.suppress(RuntimeError):  # the answer has begun already
+            patience.reschedule(loop.time() + silence)
+        yield piece
 
 
 class _Answer(Answer):

@@ -12,6 +12,7 @@ from anthropic import APIConnectionError, APITimeoutError
 from gateway.http1 import ConnectionDied
 from gateway.pool import LARGE_BODY, Answer
 from gateway.pool_proxied import ProxiedPool
+from tests.support.raw_server import Peer, serving
 from tests.support.recorder import CLOSE, LAST_CHUNK, Gate, Recorder, Step, answer, chunk, head, stream
 
 SILENCE = 0.5
@@ -211,3 +212,45 @@ async def test_many_at_once(upstream: Recorder, pool: ProxiedPool) -> None:
             group.create_task(pool.send("GET", "/", {}, None, total=None, silence=LONG))
         await asyncio.to_thread(upstream.wait_for, many)
         gate.open()
+
+
+async def test_a_body_that_is_sent_slowly_is_no_silence(upstream: Recorder, pool: ProxiedPool) -> None:
+    """But one that stands still is, and so is an answer that does not come."""
+
+    async def pieces(*waits: float) -> AsyncIterator[bytes]:
+        for wait in waits:
+            await asyncio.sleep(wait)
+            yield b"x"
+
+    async def send(*waits: float) -> Answer:
+        return await pool.send("POST", "/", {}, pieces(*waits), total=SILENCE, silence=SILENCE)
+
+    (await send(*[SILENCE / 10] * 15)).close()
+    assert upstream.only.body == b"x" * 15
+    with pytest.raises(APITimeoutError):
+        await send(0, LONG)
+    upstream.script([Gate()])
+    with pytest.raises(APITimeoutError):
+        await asyncio.wait_for(send(0), 20)
+
+
+async def test_a_body_goes_on_while_its_answer_comes(upstream: Recorder) -> None:
+    gate, went = asyncio.Event(), []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield b"x"
+            went.append(number)
+            await gate.wait()
+
+    async def early(peer: Peer) -> None:
+        await peer.reader.readuntil(b"x")
+        await peer.send(head(200, [CHUNKED]))
+        await peer.reader.readuntil(b"0\r\n\r\n")
+        await peer.send(chunk(BODY) + LAST_CHUNK)
+
+    async with serving(early) as proxy, closing(ProxiedPool("http://upstream.test", proxy.url)) as pool:
+        got = await pool.send("POST", "/", {}, pieces(), total=LONG, silence=LONG)
+        gate.set()
+        assert await got.read() == BODY
+        assert went == [0, 1, 2]
