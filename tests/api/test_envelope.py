@@ -231,6 +231,7 @@ RETRIED: dict[str, list[Step]] = {
     "400 that says so": answer(400, headers=[("x-should-retry", "true"), *SOON]),
 }
 FINAL: dict[str, list[Step]] = {
+    "200 that says otherwise": answer(200, headers=[("x-should-retry", "true"), *SOON]),
     "400": answer(400, headers=SOON),
     "404": answer(404, headers=SOON),
     "429 without retry-after, a spend cap": answer(429),

@@ -12,7 +12,7 @@ from gateway.metrics import Metrics
 from gateway.pool import Answer
 from gateway.settings import Settings
 from gateway.upstream import Exchange, Upstream
-from tests.support.recorder import CLOSE, RESET, Gate, Recorder, Step, answer, stream
+from tests.support.recorder import CLOSE, RESET, Gate, Recorder, Step, answer, head, stream
 from tests.support.transcripts import OVERLOADED, PING, SHORT, event, events
 
 HOLD = 0.2
@@ -94,6 +94,7 @@ async def test_a_caller_that_leaves_while_a_stream_is_held(
     client: Upstream, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HOLD_SECONDS", 60.0)
+    monkeypatch.setattr(client, "_timeout", 60.0)
     gate = Gate()
     recorder.script(stream(event(PING), gate))
     task = asyncio.create_task(client.send(exchange(streamed=True, hold=True)))
@@ -106,6 +107,35 @@ async def test_a_caller_that_leaves_while_a_stream_is_held(
 
     await asyncio.to_thread(request.wait_until_left)
     gate.open()
+
+
+@pytest.mark.parametrize(
+    ("steps", "options"),
+    [
+        *[([head(status, [("content-length", "9")]), Gate()], {}) for status in (300, 302, 399, 401, 600)],
+        ([head(529, [("content-length", "9"), ("retry-after-ms", "1")]), Gate()], {"retries": 1}),
+        (stream(event(OVERLOADED), Gate()), {"streamed": True, "hold": True}),
+    ],
+    ids=["300", "302", "399", "401", "600", "529, tried again", "an error as first event"],
+)
+async def test_an_answer_that_is_not_handed_on_is_let_go_of(
+    client: Upstream,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[Step],
+    options: dict[str, Any],
+) -> None:
+    """At once, although its body would still come."""
+    monkeypatch.setattr(client, "_timeout", 60.0)
+    recorder.script(steps)
+
+    if options:
+        await client.send(exchange(**options))
+    else:
+        with pytest.raises(BadGateway):
+            await client.send(exchange())
+
+    await asyncio.to_thread(recorder.requests[0].wait_until_left)
 
 
 @pytest.mark.parametrize("options", [{}, {"streamed": True}])
