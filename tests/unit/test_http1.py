@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohappyeyeballs
 import pytest
 import uvloop
 from anthropic import APIConnectionError, APITimeoutError
@@ -245,12 +246,16 @@ class DiesOnSecond:
         peer.cut()
 
 
-def test_a_get_on_a_dying_connection_is_sent_once_more(run: Run) -> None:
+@pytest.mark.parametrize(("method", "body"), [("GET", b"hello"), ("HEAD", b"")])
+def test_a_get_on_a_dying_connection_is_sent_once_more(run: Run, method: str, body: bytes) -> None:
+    """On a new one: the others that were kept may be as dead."""
+
     async def main() -> None:
         upstream = DiesOnSecond()
         async with pool_to(upstream) as (pool, _):
-            assert [await fetch(pool), await fetch(pool)] == [b"hello"] * 2
-            assert upstream.requests == 3
+            assert await asyncio.gather(*(fetch(pool) for _ in range(3))) == [b"hello"] * 3
+            assert await fetch(pool, method) == body
+            assert upstream.requests == 5
 
     run(main())
 
@@ -469,10 +474,34 @@ def test_the_pool_is_closed_over_running_calls(run: Run) -> None:
 
 def test_a_closed_pool_opens_no_connection(run: Run) -> None:
     async def main() -> None:
-        async with pool_to(playing([HELLO])) as (pool, _):
+        async with pool_to(playing([HELLO])) as (pool, server):
             await pool.close()
             with pytest.raises(APIConnectionError):
                 await fetch(pool)
+            await turns()
+            assert server.peers == []
+
+    run(main())
+
+
+def test_nor_does_one_that_is_closed_while_it_opens_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = aiohappyeyeballs.start_connection
+
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def slowly(*arguments: Any, **named: Any) -> socket.socket:
+            await gate.wait()
+            return await connect(*arguments, **named)
+
+        monkeypatch.setattr(aiohappyeyeballs, "start_connection", slowly)
+        async with pool_to(playing([HELLO])) as (pool, _):
+            call = asyncio.create_task(fetch(pool))
+            await turns()
+            await pool.close()
+            gate.set()
+            with pytest.raises(APIConnectionError):
+                await call
 
     run(main())
 
@@ -523,6 +552,29 @@ def test_an_answer_that_nobody_reads_is_held_back(run: Run) -> None:
             assert got == size
             assert len(await fetch(pool)) == size
             assert len(server.peers) == 1
+
+    run(main())
+
+
+def test_upstream_has_all_its_time_again_when_the_reader_has_caught_up(run: Run) -> None:
+    silence, much = 1.0, 20_000
+
+    async def main() -> None:
+        gate = asyncio.Event()
+
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(OK + b"content-length: %d\r\n\r\n" % (much + 1), b"x" * much)
+            await gate.wait()
+            await peer.send(b"y")
+
+        async with pool_to(play) as (pool, _):
+            answer = await send(pool, silence=silence)
+            await asyncio.sleep(silence * 1.5)
+            assert len(await answer.chunk()) == much
+            await asyncio.sleep(silence * 0.6)
+            gate.set()
+            assert await answer.chunk() == b"y"
 
     run(main())
 
@@ -837,15 +889,22 @@ def test_a_network_that_cannot_be_reached(run: Run, monkeypatch: pytest.MonkeyPa
     run(main())
 
 
-def test_a_connection_that_takes_too_long(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.1)
+@pytest.mark.parametrize(
+    ("most", "named"),
+    [(0.1, {}), (LONG, {"silence": 0.1}), (LONG, {"total": 0.1})],
+    ids=["connecting", "silence", "total"],
+)
+def test_a_connection_that_takes_too_long(
+    run: Run, monkeypatch: pytest.MonkeyPatch, most: float, named: dict[str, float]
+) -> None:
+    monkeypatch.setattr(module, "CONNECT_SECONDS", most)
 
     async def main() -> None:
         upstream = Watched(read=False)
         async with serving(upstream) as server:
             pool = Pool(server.url.replace("http", "https"))
             with pytest.raises(APITimeoutError):
-                await fetch(pool)
+                await asyncio.wait_for(fetch(pool, **named), SOON)
             await asyncio.wait_for(upstream.left(), 10)
             await pool.close()
 
