@@ -1,8 +1,9 @@
-"""How long an idle connection is kept; tests/faults/test_callers.py has those who stand still in between."""
+"""How long idle and slow connections are kept; tests/faults/test_callers.py has those who stand still."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import uvicorn
@@ -32,6 +33,58 @@ async def test_an_idle_connection_is_let_go_of(asks: int, kept: int) -> None:
         look_at(connections, now + 1)
         assert await asyncio.wait_for(reader.read(), LONG) == b""
         assert server.server_state.total_requests == asks
+
+
+async def test_an_answer_that_is_read_slowly_is_not_cut_off() -> None:
+    """But one that is not read at all is."""
+    size = 30_000_000
+
+    async def much(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-length", b"%d" % size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+    async with serving(much) as server, calling(server) as (reader, writer):
+        connection: Any = next(iter(server.server_state.connections))
+        writer.write(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
+        left = size
+        for now in range(0, 5 * PATIENCE, PATIENCE):
+            async with asyncio.timeout(LONG):
+                while not 0 < connection.transport.get_write_buffer_size() < left:
+                    await reader.read(1 << 16)
+            left = connection.transport.get_write_buffer_size()
+            connection.look(now)
+            assert not connection.transport.is_closing()
+
+        refused: list[GatewayError] = []
+        connection._refused = refused.append
+        connection.look(now + PATIENCE)
+        assert connection.transport.is_closing()
+        assert [error.message for error in refused] == ["the answer did not move"]
+
+
+async def test_a_body_that_is_not_asked_for_is_not_waited_for() -> None:
+    """Who sends it cannot move while it is held back."""
+    gate = asyncio.Event()
+
+    async def later(scope: Scope, receive: Receive, send: Send) -> None:
+        await gate.wait()
+        while (await receive()).get("more_body"):
+            pass
+        await _hello(scope, receive, send)
+
+    async with serving(later) as server, calling(server) as (reader, writer):
+        connection: Any = next(iter(server.server_state.connections))
+        body = b"x" * 1_000_000
+        writer.write(b"POST / HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        async with asyncio.timeout(LONG):
+            while not connection.flow.read_paused:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+        connection.look(0)
+        connection.look(2 * PATIENCE)
+        gate.set()
+        assert (await asyncio.wait_for(reader.readuntil(b"hello"), LONG)).startswith(b"HTTP/1.1 200 ")
 
 
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
