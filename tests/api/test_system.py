@@ -350,6 +350,8 @@ def test_cors_by_setting(public: tuple[Gateway, Recorder]) -> None:
     assert preflight.status == 200
     assert preflight.header("access-control-allow-origin") == "https://app.example"
     assert "x-api-key" in (preflight.header("access-control-allow-headers") or "")
+    for method in ("GET", "POST", "PATCH", "DELETE"):
+        assert method in (preflight.header("access-control-allow-methods") or "")
 
     origin = [("origin", "https://app.example")]
     for got in (
@@ -358,7 +360,8 @@ def test_cors_by_setting(public: tuple[Gateway, Recorder]) -> None:
         gateway.call("GET", "/api/v1/nothing", headers=origin),
     ):
         assert got.header("access-control-allow-origin") == "https://app.example"
-        assert "X-Request-ID" in (got.header("access-control-expose-headers") or "")
+        exposed = (got.header("access-control-expose-headers") or "").split(", ")
+        assert {"X-Request-ID", "Retry-After", "Location", "request-id"} <= set(exposed)
     stranger = gateway.call("GET", "/health", headers=[("origin", "https://evil.example")])
     assert stranger.header("access-control-allow-origin") is None
     assert upstream.requests == []
