@@ -319,6 +319,16 @@ def test_json_for_a_stream(gateway: Gateway, upstream: Recorder) -> None:
     assert (refused.status, refused.json()["error"]) == (400, "no")
 
 
+def test_an_error_that_looks_like_a_stream(gateway: Gateway, upstream: Recorder) -> None:
+    failure = stream(event(OVERLOADED), status=400)
+    upstream.script(failure, failure)
+
+    native = gateway.call("POST", NATIVE, MESSAGE)
+    assert (native.status, native.body) == (400, event(OVERLOADED))
+    refused = gateway.call("POST", ENVELOPE, MESSAGE)
+    assert (refused.status, refused.json()["error"]) == (400, "upstream answered with status 400")
+
+
 def test_session_events_pass_as_they_come(gateway: Gateway, upstream: Recorder) -> None:
     """Other event streams are not messages: nothing is held, nothing is read."""
     error_first = event({"type": "error", "error": {"type": "overloaded_error", "message": "x"}})
