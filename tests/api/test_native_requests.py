@@ -58,6 +58,7 @@ def test_raw_target(gateway: Gateway, upstream: Recorder, target: str) -> None:
 FORWARDED = [
     ("accept", "application/json, text/event-stream;q=0.5"),
     ("content-type", "application/json; charset=utf-8"),
+    ("content-type", "application/vnd.anything+json"),
     ("anthropic-version", "2026-10-21"),
     ("anthropic-user-profile-id", "profile_1"),
     ("anthropic-worker-id", "worker_1"),

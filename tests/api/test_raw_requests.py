@@ -328,6 +328,9 @@ def test_events_say_for_themselves_that_they_are_not_kept(relay: Relay) -> None:
     assert got.header("cache-control") == "no-cache"
     assert got.header("x-content-type-options") == "nosniff"
 
+    whole = relay.gateway.call("POST", "/v1/messages", BODY, [("content-type", "application/json")])
+    assert whole.header("cache-control") == "no-store"
+
 
 def test_no_secret_where_other_programs_look(relay: Relay) -> None:
     """Nor in the command line, which every user of the machine can read."""

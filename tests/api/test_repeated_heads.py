@@ -104,6 +104,8 @@ def test_a_refused_head_is_refused_again(relay: Relay) -> None:
             assert connection.ask("GET", "/api/v1/nowhere")[0] == 404
             status, refused = connection.ask("GET", "/api/v1/usage?limit=x")
             assert (status, refused["error"]) == (400, "query parameter limit: unknown")
+            status, refused = connection.ask("GET", "/%761/files")  # in the dialect that an escape hides
+            assert (status, refused["type"]) == (403, "error")
     assert relay.upstream.requests == []
 
 
