@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 import pytest
 
+from gateway.content.blobs import PIECE
 from tests.conftest import RELAY_SETTINGS, Relay
 from tests.support import gateway as gateways
 from tests.support.client import Answer
@@ -26,6 +27,9 @@ BODY = {
 OTHER_BODY = {**BODY, "max_tokens": 6}
 BATCH = {"requests": [{"custom_id": "one", "params": BODY}]}
 UPSTREAM_ID = [("request-id", "req_upstream_1"), ("anthropic-organization-id", "org_1")]
+LEFT = "anthropic-ratelimit-requests-remaining"
+LARGE = b"x" * (PIECE + 1)
+"""Content of an answer that is written down before it is whole."""
 
 WHOLE = {
     "messages_create": ("/v1/messages", BODY),
@@ -70,13 +74,15 @@ def same(first: Answer, second: Answer) -> None:
 
 @pytest.mark.parametrize(("target", "body"), WHOLE.values(), ids=WHOLE)
 def test_a_whole_answer(relay: Relay, target: str, body: dict[str, Any]) -> None:
-    relay.upstream.script(answer(body=message(), headers=UPSTREAM_ID))
+    relay.upstream.script(answer(body=message(), headers=[*UPSTREAM_ID, (LEFT, "9")]))
     key = new()
 
     first, second = (relay.gateway.call("POST", target, body, [key]) for _ in range(2))
 
     assert first.status == 200
     same(first, second)
+    assert first.header(LEFT) == (None if target.startswith("/api/") else "9")
+    assert second.header(LEFT) is None  # what was left then
     assert first.header("x-request-id") != second.header("x-request-id")
     assert len(relay.upstream.requests) == 1
     assert relay.upstream.requests[0].header("idempotency-key") is None
@@ -219,6 +225,32 @@ def test_a_broken_stream_is_no_answer_to_keep(
     second = relay.gateway.call("POST", target, body, [key])
     assert not replayed(second)
     assert b"message_stop" in second.body
+
+
+def test_a_large_answer_that_breaks_off_leaves_nothing(relay: Relay) -> None:
+    relay.upstream.script([*stream(event(SHORT[0]), b": " + LARGE + b"\n\n")[:-1], CLOSE])
+    results = relay.gateway.data / "results"
+    before = set(results.iterdir()) if results.exists() else set()
+    got = relay.gateway.call("POST", "/v1/messages", {**BODY, "stream": True}, [new()])
+    assert LARGE in got.body
+    eventually(lambda: set(results.iterdir()) == before or None, SOON)
+
+
+def test_an_answer_that_cannot_be_kept_is_its_callers_all_the_same(relay: Relay) -> None:
+    results = relay.gateway.data / "results"
+    away = results.rename(results.with_name("away")) if results.exists() else None
+    results.touch()  # no folder
+    try:
+        relay.upstream.reply = lambda _: answer(body=message()[:-1] + b',"text":"%b"}' % LARGE)
+        key = new()
+        for _ in range(2):
+            got = relay.gateway.call("POST", "/v1/messages", BODY, [key])
+            assert (got.status, replayed(got)) == (200, False)
+            assert LARGE in got.body
+    finally:
+        results.unlink()
+        if away is not None:
+            away.rename(results)
 
 
 def test_a_message_whose_caller_left_runs_again(relay: Relay) -> None:
