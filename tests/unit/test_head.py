@@ -144,6 +144,13 @@ async def test_a_request_that_would_upgrade_is_left_to_the_parser() -> None:
     assert lessons == 0
 
 
+async def test_the_word_in_a_body_is_left_alone() -> None:
+    """Also where a read begins with the body, or in the middle of it."""
+    body = b"a\r\nUpgrade: h2c\r\n\r\nupgrade: b"
+    told, _ = await seen([HEAD % len(body), body, HEAD % len(body), body[:1], body[1:]])
+    assert [one["body"] for one in told] == [body] * 2
+
+
 async def test_what_follows_connect_is_no_request() -> None:
     """The parser would take its body for one, which a proxy in front may do otherwise."""
     connect = HEAD.replace(b"POST", b"CONNECT") % len(GET)

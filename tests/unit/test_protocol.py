@@ -87,6 +87,41 @@ async def test_a_body_that_is_not_asked_for_is_not_waited_for() -> None:
         assert (await asyncio.wait_for(reader.readuntil(b"hello"), LONG)).startswith(b"HTTP/1.1 200 ")
 
 
+async def test_a_large_body_that_came_at_once_does_not_stop_the_reading() -> None:
+    """A caller who hangs up would not be noticed."""
+    paused: list[bool] = []
+
+    async def take(scope: Scope, receive: Receive, send: Send) -> None:
+        paused.append(connection.flow.read_paused)
+        assert (await receive())["body"] == body
+        paused.append(connection.flow.read_paused)
+        await _hello(scope, receive, send)
+
+    async with serving(take) as server, calling(server) as (reader, _):
+        connection: Any = next(iter(server.server_state.connections))
+        body = b"x" * 200_000
+        head = b"POST / HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % len(body)
+        connection.data_received(head + body)
+        await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
+    assert paused == [True, False]
+
+
+async def test_what_nobody_took_of_a_body_does_not_stop_the_next_request() -> None:
+    body = b"x" * 1_000_000
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        while scope["method"] == "POST" and not connection.flow.read_paused:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.001)
+        await _hello(scope, receive, send)
+
+    async with serving(late) as server, calling(server) as (reader, writer):
+        connection: Any = next(iter(server.server_state.connections))
+        writer.write(b"POST / HTTP/1.1\r\nhost: gateway\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
+        await ask(reader, writer)
+
+
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
     answer = await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
