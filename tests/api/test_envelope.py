@@ -208,6 +208,7 @@ def test_download(gateway: Gateway, upstream: Recorder) -> None:
     got = gateway.call("GET", "/api/v1/files/f/content")
 
     assert (got.body, got.header("content-type")) == (b"\x00\xff", "application/octet-stream")
+    assert got.header("content-length") == "2"
 
 
 def test_generated_clients_ask_for_json_wherever_an_error_may_come(

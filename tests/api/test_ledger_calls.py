@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -9,6 +10,8 @@ from decimal import Decimal
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.conftest import RELAY_SETTINGS, Relay
 from tests.support import gateway as gateways
@@ -92,6 +95,30 @@ def test_after_kill_9_no_call_is_missing_and_nothing_stays_reserved(tmp_path: Pa
             spent = 'anthropic_gateway_budget_spent_dollars{key="killed",window="day"}'
             assert gateway.metric(spent) == float(total["cost_usd"])
             assert ask(Client(gateway.url, app.key), 0) == 200
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("target", ["/v1/messages", "/api/v1/messages/create"], ids=["native", "envelope"])
+def test_the_model_that_answered_is_the_one_that_is_paid(relay: Relay, target: str, streamed: bool) -> None:
+    """Whichever was asked for: a name may stand for another."""
+    whole = {**FULL[0]["message"], "stop_reason": "end_turn"}
+    relay.upstream.reply = lambda _: (
+        stream(events(FULL)) if streamed else answer(body=json.dumps(whole).encode())
+    )
+
+    def paid(model: str) -> int:
+        path = target.replace("create", "stream") if streamed else target
+        body = question(0, model=model, **({"stream": True} if streamed and path == target else {}))
+        request_id = f"paid-{uuid.uuid4().hex}"
+        assert relay.gateway.call("POST", path, body, [("x-request-id", request_id)]).status == 200
+
+        def booked() -> int | None:
+            found = [row for row in rows(relay.gateway.data) if row["request_id"] == request_id]
+            return found[0]["cost"] if found and found[0]["status"] == "done" else None
+
+        return eventually(booked, SOON)
+
+    assert paid("claude-haiku-4-5") == paid(whole["model"]) > 0
 
 
 def test_metrics_and_ledger_agree_after_mixed_calls(relay: Relay) -> None:

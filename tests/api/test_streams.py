@@ -317,6 +317,9 @@ def test_json_for_a_stream(gateway: Gateway, upstream: Recorder) -> None:
     assert gateway.call("POST", NATIVE, MESSAGE).body == body
     refused = gateway.call("POST", ENVELOPE, MESSAGE)
     assert (refused.status, refused.json()["error"]) == (400, "no")
+    upstream.script(answer(400, b'{"error":{"type":"invalid_request_error"}}'))
+    untold = gateway.call("POST", ENVELOPE, MESSAGE)
+    assert (untold.status, untold.json()["error"]) == (400, "upstream answered with status 400")
 
 
 def test_an_error_that_looks_like_a_stream(gateway: Gateway, upstream: Recorder) -> None:

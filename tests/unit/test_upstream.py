@@ -1,6 +1,7 @@
 """The hold of a stream's first event, attempts and their limits, on a real upstream by script."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -166,6 +167,25 @@ async def test_silence_is_a_timeout(client: Upstream, recorder: Recorder) -> Non
         await client.send(exchange())
 
     gate.open()
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [([Gate()], "timeout"), ([CLOSE], "connection"), (answer(500), "500")],
+    ids=["silence", "closed", "500"],
+)
+async def test_why_it_is_tried_again_is_counted(
+    client: Upstream, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, steps: list[Step], reason: str
+) -> None:
+    """Once for each further try: the last failure is none."""
+    monkeypatch.setattr(client, "_timeout", 0.3)
+    counted: list[str] = []
+    monkeypatch.setattr(client._metrics, "retried", counted.append)
+    recorder.reply = lambda _: steps
+    with contextlib.suppress(BadGateway, GatewayTimeout):
+        await client.send(exchange(retries=1))
+
+    assert counted == [reason]
 
 
 async def test_calls_at_the_same_time_do_not_mix(client: Upstream, recorder: Recorder) -> None:
