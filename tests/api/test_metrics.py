@@ -6,7 +6,8 @@ import pytest
 
 from tests.conftest import Relay
 from tests.support.gateway import Gateway
-from tests.support.recorder import answer
+from tests.support.recorder import answer, stream
+from tests.support.transcripts import SHORT, event, events
 
 MODEL = "claude-sonnet-4-5"
 MESSAGE = {"model": MODEL, "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
@@ -40,6 +41,26 @@ def test_anthropics_limits(relay: Relay) -> None:
     assert relay.gateway.metrics(spent) == before
     relay.gateway.call("POST", "/v1/messages", MESSAGE)
     assert relay.gateway.metrics(spent) == before + 1
+
+
+@pytest.mark.parametrize("target", ["/v1/messages", "/api/v1/messages/stream"])
+def test_how_long_a_stream_took_and_who_took_it(relay: Relay, target: str) -> None:
+    """The wait for its first event is upstream's, not the gateway's own."""
+    wait, pause = 1.5, 0.2
+    body = MESSAGE | ({"stream": True} if target == "/v1/messages" else {})
+    timings = ("upstream_duration_seconds", "overhead_seconds", "inter_chunk_seconds")
+
+    def sums() -> dict[str, float]:
+        return {name: relay.gateway.metrics(f"anthropic_gateway_{name}_sum") for name in timings}
+
+    before = sums()
+    relay.upstream.script([wait, *stream(event(SHORT[0]), pause, events(SHORT[1:]))])
+    got = relay.gateway.call("POST", target, body)
+    relay.gateway.request_line(got.header("x-request-id"))
+    upstream, own, between = (after - before[name] for name, after in sums().items())
+    assert upstream > wait
+    assert own < wait / 2
+    assert pause / 2 < between
 
 
 def test_health_makes_no_series(relay: Relay) -> None:
