@@ -1,6 +1,7 @@
 """A request that comes again with its Idempotency-Key gets the answer of the first."""
 
 import json
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import anthropic
 import pytest
 
 from gateway.content.blobs import PIECE
+from gateway.watch import WATCH_AFTER
 from tests.conftest import RELAY_SETTINGS, Relay
 from tests.support import gateway as gateways
 from tests.support.client import Answer
@@ -276,9 +278,11 @@ def test_what_is_made_goes_on_without_its_caller(relay: Relay, target: str) -> N
     relay.upstream.script([gate, *answer(body=message())])
     key = new()
     connection = relay.gateway.begin("POST", target, BATCH, [key])
-    relay.upstream.wait_for(1)
+    request = relay.upstream.wait_for(1)
     connection.close()
     assert relay.gateway.call("POST", target, BATCH, [key]).status == 409
+    time.sleep(WATCH_AFTER * 3)  # while others that hang up are noticed
+    assert request.left is None
     gate.open()
 
     def again() -> Answer | None:

@@ -82,8 +82,10 @@ async def test_a_body_that_is_not_asked_for_is_not_waited_for() -> None:
             while not connection.flow.read_paused:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.001)
         connection.look(0)
-        connection.look(2 * PATIENCE)
-        gate.set()
+        try:
+            connection.look(2 * PATIENCE)
+        finally:
+            gate.set()
         assert (await asyncio.wait_for(reader.readuntil(b"hello"), LONG)).startswith(b"HTTP/1.1 200 ")
 
 
