@@ -272,21 +272,22 @@ def test_a_message_whose_caller_left_runs_again(relay: Relay) -> None:
     gate.open()
 
 
-@pytest.mark.parametrize("target", ["/v1/messages/batches", "/api/v1/batches/create"])
+@pytest.mark.parametrize("target", ["/v1/messages/batches", "/api/v1/batches/create", *UPLOADS])
 def test_what_is_made_goes_on_without_its_caller(relay: Relay, target: str) -> None:
     gate = Gate()
     relay.upstream.script([gate, *answer(body=message())])
-    key = new()
-    connection = relay.gateway.begin("POST", target, BATCH, [key])
+    body, kind = form("b") if target in UPLOADS else (BATCH, ("content-type", "application/json"))
+    headers = [new(), kind]
+    connection = relay.gateway.begin("POST", target, body, headers)
     request = relay.upstream.wait_for(1)
     connection.close()
-    assert relay.gateway.call("POST", target, BATCH, [key]).status == 409
+    assert relay.gateway.call("POST", target, body, headers).status == 409
     time.sleep(WATCH_AFTER * 3)  # while others that hang up are noticed
     assert request.left is None
     gate.open()
 
     def again() -> Answer | None:
-        second = relay.gateway.call("POST", target, BATCH, [key])
+        second = relay.gateway.call("POST", target, body, headers)
         return second if second.status == 200 else None
 
     assert replayed(eventually(again, SOON))

@@ -124,6 +124,38 @@ async def test_what_nobody_took_of_a_body_does_not_stop_the_next_request() -> No
         await ask(reader, writer)
 
 
+async def test_a_request_that_comes_before_the_answer_to_the_one_before_waits_for_it() -> None:
+    """Also where its head is known already."""
+    gate, begun = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.release()
+        await gate.wait()
+        await _hello(scope, receive, send)
+
+    async with serving(slowly) as server, calling(server) as (reader, writer):
+        connection: Any = next(iter(server.server_state.connections))
+        gate.set()
+        while not connection._known:
+            await ask(reader, writer)
+            await asyncio.wait_for(begun.acquire(), LONG)
+        gate.clear()
+        try:
+            for _ in range(2):
+                before = connection._reads
+                writer.write(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
+                async with asyncio.timeout(LONG):
+                    while connection._reads == before:  # noqa: ASYNC110 - each is a read of its own
+                        await asyncio.sleep(0)
+            await asyncio.wait_for(begun.acquire(), LONG)
+            await asyncio.sleep(0)
+            assert begun.locked()
+        finally:
+            gate.set()
+        for _ in range(2):
+            await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
+
+
 async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"GET / HTTP/1.1\r\nhost: gateway\r\n\r\n")
     answer = await asyncio.wait_for(reader.readuntil(b"hello"), LONG)
