@@ -459,7 +459,9 @@ ODD_ANSWERS = [
     b'{"usage":{"iterations":[1,null,{}],"cache_creation":7,"server_tool_use":[],"service_tier":{}},"model":[]}',
     b'{"usage":[],"stop_reason":{"a":[]},"data":{"results_url":7}}',
     b'{"results_url":{},"id":null,"usage":{"input_tokens":-1,"output_tokens":1e9,"speed":[]}}',
-    rb'{"id":"msg_1","content":[{"type":"text","text":"\ud800"}],"usage":{"input_tokens":7,"output_tokens":1}}',
+    rb'{"id":"\ud800","type":"message","role":"assistant","model":"claude-opus-4-8","stop_reason":"end_turn",'
+    rb'"content":[{"type":"text","text":"\ud800","citations":null}],"stop_sequence":null,"container":null,'
+    rb'"usage":{"input_tokens":7,"output_tokens":1}}',
     b"[]",
     b'"text"',
 ]
