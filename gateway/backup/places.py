@@ -80,26 +80,29 @@ class Places:
         """
         if not self.data.is_dir():
             return []
-        databases = (self.data / "gateway.db", self.database)
-        database = {
-            path.name for one in databases if one.parent == self.data for path in _with_companions(one)
-        }
+        databases = self._databases()
         return [
             path
             for path in sorted(self.data.iterdir())
-            if path.name not in LEFT_OUT | database and not path.name.startswith(".")
+            if path.name not in LEFT_OUT and path not in databases and not path.name.startswith(".")
         ]
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """The files of those entries, and what each is called in an archive."""
+        databases = self._databases()  # one may stand in a folder of DATA_DIR
         for entry in self.entries():
             if entry.is_file():
                 yield DATA + entry.name, entry
             for folder, folders, names in os.walk(entry):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 for path in (Path(folder, name) for name in sorted(names)):
-                    if path.is_file() and not path.name.startswith(".") and path.suffix != UNFINISHED:
+                    if path.name.startswith(".") or path.suffix == UNFINISHED or path in databases:
+                        continue
+                    if path.is_file():
                         yield DATA + path.relative_to(self.data).as_posix(), path
+
+    def _databases(self) -> set[Path]:
+        return {*_with_companions(self.data / "gateway.db"), *self.database_files}
 
 
 def _with_companions(database: Path) -> tuple[Path, Path, Path]:

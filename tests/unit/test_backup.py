@@ -591,6 +591,29 @@ def test_a_database_outside_of_the_data_folder(site: Site, tmp_path: Path, elsew
         assert list(connection.iterdump()) == elsewhere.dump()
 
 
+def test_a_database_in_a_folder_of_the_data_folder(site: Site, tmp_path: Path, elsewhere: Site) -> None:
+    """It is in the archive once, as of one moment: not with its log, which would be played on that copy."""
+    for one in (site, elsewhere):
+        with one.env_file.open("a") as file:
+            file.write(f"DATABASE_URL=sqlite:///{one.data / 'db' / 'own.db'}\n")
+    (site.data / "db").mkdir()
+    (site.data / "gateway.db").rename(site.data / "db" / "own.db")
+    (site.data / "db" / "notes").write_text("the operator's")
+    before = (site.data / "db" / "own.db").read_bytes()
+    with closing(sqlite3.connect(site.data / "db" / "own.db")) as server:
+        server.execute("UPDATE keys SET name = 'garden'")
+        server.commit()
+        assert (site.data / "db" / "own.db").read_bytes() == before, "the log has it"
+        assert site.run("backup", tmp_path / "backup.tar") == 0
+    assert [name for name in members(tmp_path / "backup.tar") if "db" in name] == [DATABASE, "data/db/notes"]
+
+    for _ in range(2):
+        assert elsewhere.run("restore", tmp_path / "backup.tar", "--force") == 0
+        assert sorted(path.name for path in (elsewhere.data / "db").iterdir()) == ["notes", "own.db"]
+    with closing(sqlite3.connect(elsewhere.data / "db" / "own.db")) as connection:
+        assert connection.execute("SELECT name FROM keys").fetchall() == [("garden",)]
+
+
 @pytest.fixture
 def other_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder of another file system, as Linux has in memory; where there is none, CI fails."""
