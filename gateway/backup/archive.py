@@ -28,7 +28,7 @@ LARGEST_MANIFEST = 256 << 20
 
 PIECE = 1 << 20
 
-_NAME = re.compile(r"(?:data|config)(?:/[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*)+")
+_NAME = re.compile(r"(?:data|config)(?:/[^./\x00][^/\x00]*)+")
 """No part of a name begins with a dot: nothing hidden, and no way out of the folder."""
 
 Progress = Callable[[int], None]

@@ -242,6 +242,7 @@ def test_what_an_operator_left_in_the_folder_comes_along(
 ) -> None:
     """Whatever a backup takes in, a restore takes out."""
     left = ["gateway.db~", "gateway (copy).db", "données.txt", "notes/.git/HEAD", "notes/to do"]
+    left += ["Icon\r", "C:\\notes.txt"]  # as macOS names files, and programs made for Windows
     for name in left:
         (site.data / name).parent.mkdir(exist_ok=True, parents=True)
         (site.data / name).write_text(name)
