@@ -52,6 +52,10 @@ def _split_url(url: str, *schemes: str) -> SplitResult:
     parts = urlsplit(url)
     if parts.scheme not in schemes:
         raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    try:
+        _ = parts.port
+    except ValueError:  # whose message quotes it: it may be a piece of a password
+        raise ValueError("must name a port from 0 to 65535, or none") from None
     return parts
 
 
@@ -96,6 +100,7 @@ def _storage_url(url: SecretStr) -> SecretStr:
 
 def _origin(value: str) -> str:
     # What browsers send in `Origin`: scheme, host and port, nothing after (RFC 6454, section 6.2).
+    value = value.lower()  # and as they write them
     if value != "*":
         parts = _split_url(value, "https", "http")
         if not parts.hostname or value != f"{parts.scheme}://{parts.netloc}":
