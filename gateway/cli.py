@@ -174,12 +174,7 @@ def admin_key(options: Namespace) -> int:
     if settings.gateway_admin_key is not None:
         print("The admin key is set by GATEWAY_ADMIN_KEY: change it there.", file=sys.stderr)
         return 1
-    from gateway import keys
-    from gateway.cli_database import check_exists
-
-    check_exists(settings)
-    path = keys.replace_admin_key(settings.data_dir)
-    asyncio.run(_record_admin_key(settings))
+    path = asyncio.run(_replace_admin_key(settings))
     if options.json:
         print_json({"path": str(path)})
     else:
@@ -187,16 +182,20 @@ def admin_key(options: Namespace) -> int:
     return 0
 
 
-async def _record_admin_key(settings: Settings) -> None:
+async def _replace_admin_key(settings: Settings) -> Path:
     from gateway.audit import COMMAND, Audit
-    from gateway.keys import ADMIN_ID
-    from gateway.opening import open_store
+    from gateway.cli_database import open_existing
+    from gateway.keys import ADMIN_ID, replace_admin_key
 
-    store = open_store(settings)
+    store = open_existing(settings)  # first: the old key goes on where the change cannot be recorded
     trail = Audit(store, settings.log_dir)
-    trail.record(COMMAND, "replace_admin_key", ADMIN_ID)
-    await trail.close()
-    await store.close()
+    try:
+        path = replace_admin_key(settings.data_dir)
+        trail.record(COMMAND, "replace_admin_key", ADMIN_ID)
+    finally:
+        await trail.close()
+        await store.close()
+    return path
 
 
 def version(options: Namespace) -> int:

@@ -11,6 +11,7 @@ from gateway.cli_database import open_existing
 from gateway.cli_output import print_json, table
 
 LISTED = 100
+MOST = 1_000_000_000
 
 
 def add_to(commands: Commands) -> None:
@@ -40,7 +41,7 @@ def _command(commands: Commands, name: str, text: str, run: Callable[[Namespace]
 
 
 def _rows(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
         raise ArgumentTypeError(f"{text} is no number of rows")
     return int(text)
 

@@ -37,8 +37,10 @@ def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
     Its owner alone may read it. What was interrupted leaves nothing behind.
 
     Raises:
-        OSError: the folder cannot be written, or its disk is full.
+        OSError: it is a folder, or its own folder cannot be written, or the disk is full.
     """
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:

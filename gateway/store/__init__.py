@@ -143,7 +143,7 @@ def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
         parsed.get_dialect().import_dbapi()
-    except (ArgumentError, ImportError) as fault:
+    except (ArgumentError, ImportError, ValueError) as fault:
         raise StoreError(
             "DATABASE_URL names no database that this version knows: it takes postgresql+psycopg://user@host/name"
             " or sqlite:////path"

@@ -5,11 +5,12 @@ import errno
 import json
 import os
 import re
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from gateway import __version__, cli
+from gateway import __version__, audit, cli
 from gateway.opening import open_store
 from gateway.prices import PriceTable
 from gateway.settings import NAMES, load
@@ -70,6 +71,7 @@ def test_the_page_tells_of_every_command() -> None:
         ["check-config", "--yaml"],
         ["audit", "list", "--limit", "-1"],
         ["audit", "list", "--limit", "0"],
+        ["audit", "list", "--limit", f"{10**19}"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +216,15 @@ def test_a_lost_admin_key_is_replaced_and_not_shown(
         assert keys[-1] not in out
 
     assert keys[0] != keys[1]
+    store = open_store(load(env_file=env_file))
+    recorded = store.read_now(audit.latest, 3)
+    with closing(store.engine.raw_connection()) as connection:
+        connection.cursor().execute("UPDATE alembic_version SET version_num = '9999'")
+    store.close_now()
+    assert [(row["actor"], row["action"]) for row in recorded] == [("command", "replace_admin_key")] * 2
+    assert cli.main(["--env-file", str(env_file), "admin-key"]) == 1
+    assert "written by a newer version" in capsys.readouterr().err
+    assert path.read_text().strip() == keys[1], "what cannot be recorded is not done"
 
 
 def test_a_read_only_folder_is_not_given_to_another_user(

@@ -174,3 +174,4 @@ def test_an_export_that_fails_leaves_nothing(run: Run, tmp_path: Path) -> None:
 
     assert (code, out) == (1, "")
     assert err == f"{tmp_path / 'missing'}: No such file or directory\n"
+    assert run("export", str(tmp_path)) == (1, "", f"{tmp_path}: Is a directory\n")

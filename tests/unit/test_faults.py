@@ -93,8 +93,12 @@ def test_a_database_server_that_is_not_there(
         assert "127.0.0.1" in line
         assert "secret" not in line
 
-    monkeypatch.setenv("DATABASE_URL", "postgresql+nothing://gateway:secret@127.0.0.1:9/gateway")
-    assert "DATABASE_URL" in told(capsys, "usage")
+    for url in (
+        "postgresql+nothing://gateway:secret@127.0.0.1:9/gateway",
+        "postgresql+psycopg://db:5432x/gateway",
+    ):
+        monkeypatch.setenv("DATABASE_URL", url)
+        assert "DATABASE_URL" in told(capsys, "usage")
 
 
 @pytest.mark.parametrize(
