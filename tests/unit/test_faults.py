@@ -131,9 +131,17 @@ def test_an_error_that_names_no_file_is_not_hidden(data: Path, monkeypatch: pyte
         cli.main(["version"])
 
 
+def test_an_interrupted_command(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gateway.cli.version", interrupt)
+    assert cli.main(["version"]) == 130
+
+
 def test_a_reader_that_has_seen_enough(data: Path) -> None:
     """`python main.py usage | head` ends quietly."""
-    program = f"{sys.executable} main.py --env-file {os.devnull} check-config | true"
+    program = f"{sys.executable} -E main.py --env-file {os.devnull} version | true"  # -E: stdout is buffered
     ended = subprocess.run(
         ["sh", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )

@@ -3,6 +3,7 @@
 import http.server
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -13,13 +14,14 @@ from pathlib import Path
 import pytest
 
 from gateway import cli, healthcheck
+from tests.support.certificate import self_signed
 
 ROOT = Path(__file__).parents[2]
 
 
 @contextmanager
-def server(status: int, host: str = "127.0.0.1") -> Iterator[int]:
-    """Answer every GET with a status; yields the port."""
+def server(status: int, host: str = "127.0.0.1", certificate: Path | None = None) -> Iterator[int]:
+    """Answer every GET with a status, in TLS where there is a certificate; yields the port."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -31,6 +33,10 @@ def server(status: int, host: str = "127.0.0.1") -> Iterator[int]:
             """Say nothing."""
 
     with http.server.ThreadingHTTPServer((host, 0), Handler) as listening:
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            listening.socket = context.wrap_socket(listening.socket, server_side=True)
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
         try:
@@ -101,6 +107,19 @@ def test_the_command_asks_where_the_server_listens(monkeypatch: pytest.MonkeyPat
     with server(200, "127.0.0.2") as port:
         monkeypatch.setenv("PORT", str(port))
         assert cli.main(["--env-file", os.devnull, "healthcheck"]) == 0
+
+
+def test_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The certificate names the machine, not the loopback."""
+    certificate = str(self_signed(tmp_path, "gateway.home"))
+    monkeypatch.setenv("TLS_CERT_FILE", certificate)
+    monkeypatch.setenv("TLS_KEY_FILE", certificate)
+    for status, exit_code in ((200, 0), (503, 1)):
+        with server(status, certificate=Path(certificate)) as port:
+            monkeypatch.setenv("PORT", str(port))
+            assert cli.main(["--env-file", os.devnull, "healthcheck"]) == exit_code
+            command = [sys.executable, "-m", "gateway.healthcheck"]
+            assert subprocess.run(command, check=False, cwd=ROOT, timeout=30).returncode == exit_code
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
