@@ -26,7 +26,6 @@ def copy(database: Path, target: Path, progress: Progress) -> tuple[str, dict[st
     Raises:
         BackupError: it is damaged, or none of the gateway's.
     """
-    target.touch(mode=0o600)
     try:
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(target)) as sink:
             # Reading has begun before the first page is copied: the copy is of this moment, and does not

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from sqlalchemy import Connection, Select
 
 from gateway import cli
 from gateway.audit import Audit
-from gateway.backup import ArchiveError, BackupError, Places, create, restore
+from gateway.backup import ArchiveError, BackupError, Places, checks, create, restore
 from gateway.backup.archive import DATABASE, MANIFEST
 from gateway.backup.scratch import scratch
 from gateway.keys import KeyRing
@@ -70,6 +71,7 @@ class Site:
             "snapshots/old.db",
             "backups/old.tar",
             ".hidden/draft",
+            "results/.draft",
             "results/c.part",
         ):
             (self.data / name).parent.mkdir(exist_ok=True)
@@ -131,7 +133,7 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], *, honest: b
             tar.addfile(member, io.BytesIO(data))
 
 
-def test_an_archive_holds_all_that_must_last_and_says_so(archive: Path) -> None:
+def test_an_archive_holds_all_that_must_last_and_says_so(site: Site, archive: Path) -> None:
     content = members(archive)
 
     assert list(content) == [
@@ -149,6 +151,9 @@ def test_an_archive_holds_all_that_must_last_and_says_so(archive: Path) -> None:
     }
     assert (manifest["rows"]["keys"], manifest["rows"]["audit"]) == (1, 2)
     assert archive.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(archive) as tar:
+        assert {member.mode for member in tar} == {0o600}
+        assert tar.getmember("data/admin-key").mtime == int((site.data / "admin-key").stat().st_mtime)
 
 
 def test_there_and_back(
@@ -163,7 +168,7 @@ def test_there_and_back(
     assert (elsewhere.data / "results/key_1/msg_1.json").read_bytes() == RESULT
     assert (elsewhere.config / "prices.toml").read_text() == 'version = "own"\n'
     assert sorted(path.name for path in elsewhere.data.iterdir()) == ["admin-key", "gateway.db", "results"]
-    for path in elsewhere.data.rglob("*"):
+    for path in (elsewhere.data, *elsewhere.data.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
@@ -232,9 +237,51 @@ def test_existing_data_are_refused_or_moved_aside(
     told = json.loads(capsys.readouterr().out)
     assert site.dump() == before
     replaced = Path(told["replaced"])
+    assert replaced.stat().st_mode & 0o077 == 0
     assert sorted(path.name for path in replaced.iterdir()) == ["admin-key", "gateway.db", "results"]
     assert (told["prices_kept"], (site.config / "prices.toml").read_text()) == (True, 'version = "newer"\n')
     assert not list(site.data.glob(".half-done-*"))
+
+
+def test_prices_that_the_archive_does_not_have_stay(
+    site: Site, tmp_path: Path, elsewhere: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = site.config / "prices.toml"
+    prices.unlink()
+    assert site.run("backup", tmp_path / "backup.tar") == 0
+    assert elsewhere.run("restore", tmp_path / "backup.tar") == 0
+    assert "was left as it is" not in capsys.readouterr().out
+
+    prices.write_text('version = "newer"\n')
+    assert site.run("restore", tmp_path / "backup.tar", "--force") == 0
+    assert f"{prices} was left as it is" in capsys.readouterr().out
+    assert prices.read_text() == 'version = "newer"\n'
+
+
+def test_prices_where_the_config_folder_cannot_be_written(
+    archive: Path, elsewhere: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with elsewhere.env_file.open("a") as file:
+        file.write("CONFIG_DIR=/dev/null/config\n")
+    assert elsewhere.run("restore", archive) == 0
+    assert "/dev/null/config/prices.toml was left as it is" in capsys.readouterr().out
+    assert (elsewhere.data / "gateway.db").is_file()
+
+
+def test_what_is_restored_is_on_the_disk(
+    site: Site, archive: Path, elsewhere: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, synced = os.fsync, set()
+
+    def sync(handle: int) -> None:
+        real(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert elsewhere.run("restore", archive) == 0
+
+    lasting = [elsewhere.data, *(path for path in elsewhere.data.rglob("*") if path.is_file())]
+    assert synced >= {path.stat().st_ino for path in lasting}
 
 
 def test_what_an_operator_left_in_the_folder_comes_along(
@@ -248,6 +295,7 @@ def test_what_an_operator_left_in_the_folder_comes_along(
         (site.data / name).write_text(name)
 
     assert site.run("backup", tmp_path / "backup.tar") == 0
+    (elsewhere.data / "lost+found").mkdir(parents=True)  # as on each new disk
     assert elsewhere.run("restore", tmp_path / "backup.tar") == 0, capsys.readouterr().err
 
     found = {name for name in left if (elsewhere.data / name).exists()}
@@ -272,6 +320,23 @@ def test_no_restore_under_a_running_server(
         store.close_now()
 
     assert site.run("restore", archive, "--force") == 0
+
+
+def test_a_server_that_starts_while_an_archive_is_unpacked(site: Site, archive: Path) -> None:
+    places = Places(site.data, site.data / "gateway.db", site.config / "prices.toml")
+    running: list[Instance] = []
+    store = Store(f"sqlite:///{places.database}")
+
+    def start(_: int) -> None:
+        if not running:
+            running.append(Instance(store))
+
+    with archive.open("rb") as stream, pytest.raises(BackupError, match="a server runs on"):
+        restore(places, stream, start, force=True)
+
+    asyncio.run(running[0].close())
+    store.close_now()
+    assert not (site.data / "replaced").exists()
 
 
 def flip_a_byte(path: Path) -> None:
@@ -318,6 +383,14 @@ def come_from_the_future(path: Path) -> None:
     rewrite(path, change)
 
 
+def say_nothing(path: Path) -> None:
+    rewrite(path, lambda content: content.update({MANIFEST: b"[]"}))
+
+
+def say_too_little(path: Path) -> None:
+    rewrite(path, lambda content: content.update({MANIFEST: b'{"format": 1, "files": {}}'}))
+
+
 def lie_about_rows(path: Path) -> None:
     def change(content: dict[str, bytes]) -> None:
         content[MANIFEST] = content[MANIFEST].replace(b'"audit": 2', b'"audit": 3')
@@ -360,6 +433,8 @@ def take_a_newer_schema(path: Path) -> None:
         (hide, "a member that no backup has: data/.ssh/authorized_keys"),
         (link, "a member that no backup has: data/link"),
         (come_from_the_future, "made by a newer version"),
+        (say_nothing, "the archive's manifest cannot be read"),
+        (say_too_little, "the archive's manifest cannot be read"),
         (lie_about_rows, "not the one that its manifest describes"),
         (damage_the_database, "database is damaged"),
         (take_a_newer_schema, "written by a newer version"),
@@ -465,8 +540,8 @@ def test_verify_tells_what_it_looked_at(
 
 CALL = {
     "id": 1, "request_id": "req_1", "key_id": "key_1", "instance_id": 1, "operation": "create_message",
-    "model": "claude", "started_at": 0, "status": "done", "input_tokens": 3, "cost": 9, "estimated": 0,
-    "reserved": 0,
+    "model": "claude", "started_at": 0, "status": "done", "input_tokens": 3, "cache_write_5m_tokens": 2,
+    "cache_write_1h_tokens": 5, "cost": 9, "estimated": 0, "reserved": 0,
 }  # fmt: skip
 
 
@@ -476,11 +551,11 @@ def add_call(connection: sqlite3.Connection, **columns: Any) -> None:
     connection.execute(f"INSERT INTO calls ({names}) VALUES ({marks})", list(row.values()))
 
 
-def add_sum(connection: sqlite3.Connection, day: str, requests: int, cost: int) -> None:
+def add_sum(connection: sqlite3.Connection, day: str, requests: int, cost: int, key: str = "key_1") -> None:
     connection.execute(
-        "INSERT INTO usage_daily (day, key_id, model, requests, input_tokens, cost)"
-        " VALUES (?, 'key_1', 'claude', ?, ?, ?)",
-        (day, requests, 3 * requests, cost),
+        "INSERT INTO usage_daily (day, key_id, model, requests, input_tokens, cache_write_tokens, cost)"
+        " VALUES (?, ?, 'claude', ?, ?, ?, ?)",
+        (day, key, requests, 3 * requests, 7 * requests, cost),
     )
 
 
@@ -493,6 +568,8 @@ def add_sum(connection: sqlite3.Connection, day: str, requests: int, cost: int) 
         ("UPDATE calls SET cost = 100 WHERE id = 1", "ledger"),
         ("UPDATE usage_daily SET day = '2026-11-03' WHERE day = '2026-11-02'", "ledger budgets"),
         ("DELETE FROM calls WHERE id = 3", "ledger"),
+        ("DELETE FROM calls WHERE day = '2026-11-02'", "ledger"),
+        ("UPDATE calls SET cache_write_1h_tokens = 0 WHERE id = 3", "ledger"),
         ("UPDATE budgets SET day_spent = 1", "budgets"),
         ("UPDATE budgets SET month_spent = 1", "budgets"),
     ],
@@ -507,6 +584,8 @@ def test_verify_finds_what_was_changed(
         add_call(connection, id=2, day="2026-11-02")
         add_call(connection, id=3, day="2026-11-02")
         add_call(connection, id=4, day="2026-11-02", status="started")
+        add_sum(connection, "2026-11-02", 1, 9, "key_2")
+        add_call(connection, id=5, day="2026-11-02", key_id="key_2")
         connection.execute("INSERT INTO budgets VALUES ('key_1', '2026-11-02', 18, 9, '2026-11', 63, 9)")
         connection.commit()
         assert site.run("verify") == 0
@@ -519,6 +598,28 @@ def test_verify_finds_what_was_changed(
     told = json.loads(capsys.readouterr().out)
     assert not told["ok"]
     assert [found["check"] for found in told["checks"] if not found["ok"]] == check.split()
+
+
+def test_verify_looks_at_one_moment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that a server settles between two of its questions is in neither answer."""
+    real = checks._by_name
+
+    def meanwhile(connection: Connection, statement: Select[Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+        found = real(connection, statement)
+        with closing(sqlite3.connect(site.data / "gateway.db")) as server:
+            number = server.execute("SELECT count(*) FROM calls").fetchone()[0]
+            add_sum(server, f"2026-11-0{number + 1}", 1, 9)
+            add_call(server, id=number + 1, day=f"2026-11-0{number + 1}")
+            server.commit()
+        return found
+
+    with closing(sqlite3.connect(site.data / "gateway.db")) as server:
+        add_sum(server, "2026-11-01", 1, 9)
+        add_call(server, day="2026-11-01")
+        server.commit()
+    monkeypatch.setattr(checks, "_by_name", meanwhile)
+
+    assert site.run("verify") == 0
 
 
 def test_verify_finds_a_content_that_is_not_whole(
@@ -592,11 +693,15 @@ def test_a_database_outside_of_the_data_folder(site: Site, tmp_path: Path, elsew
         assert list(connection.iterdump()) == elsewhere.dump()
 
 
-def test_a_database_in_a_folder_of_the_data_folder(site: Site, tmp_path: Path, elsewhere: Site) -> None:
+def test_a_database_in_a_folder_of_the_data_folder(
+    site: Site, tmp_path: Path, elsewhere: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is in the archive once, as of one moment: not with its log, which would be played on that copy."""
-    for one in (site, elsewhere):
-        with one.env_file.open("a") as file:
-            file.write(f"DATABASE_URL=sqlite:///{one.data / 'db' / 'own.db'}\n")
+    monkeypatch.chdir(tmp_path)
+    with site.env_file.open("a") as file:
+        file.write("DATABASE_URL=sqlite:///here/data/db/own.db\n")
+    with elsewhere.env_file.open("a") as file:
+        file.write(f"DATA_DIR=there/data\nDATABASE_URL=sqlite:///{elsewhere.data / 'db' / 'own.db'}\n")
     (site.data / "db").mkdir()
     (site.data / "gateway.db").rename(site.data / "db" / "own.db")
     (site.data / "db" / "notes").write_text("the operator's")
@@ -686,14 +791,37 @@ def test_verify_of_either_database(
 
 def test_progress_is_told_of_each_byte_once(site: Site) -> None:
     told: list[int] = []
+    beside: list[bool] = []
     archive = io.BytesIO()
     places = Places(site.data, site.data / "gateway.db", site.config / "prices.toml")
 
-    manifest = create(places, archive, told.append)
+    def tell(count: int) -> None:
+        told.append(count)
+        beside.append(any(site.data.glob(".half-done-*")))
 
+    manifest = create(places, archive, tell)
+
+    assert beside[0], "the copy is made where there is room for it"
     sizes = {name: file.bytes for name, file in manifest.files.items()}
     assert sum(told) == sum(sizes.values())
     assert len(told) > len(sizes) - 1
+
+
+def test_the_copy_is_of_the_moment_at_which_it_began(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.backup.database.PAGES", 1)
+    places = Places(site.data, site.data / "gateway.db", site.config / "prices.toml")
+    written: list[int] = []
+
+    def meanwhile(count: int) -> None:
+        if len(written) < 3:  # what began anew each time would be as of the last one
+            with closing(sqlite3.connect(places.database)) as server:
+                server.execute("DELETE FROM audit WHERE sequence = (SELECT max(sequence) FROM audit)")
+                server.commit()
+            written.append(count)
+
+    manifest = create(places, io.BytesIO(), meanwhile)
+
+    assert (len(written), manifest.rows["audit"]) == (3, 2)
 
 
 def test_what_a_killed_backup_has_left_is_removed(site: Site, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from gateway import webhooks
 from gateway.public_address import NotPublic, check_literal, is_public
-from gateway.store import Store
+from gateway.store import Session, Store
 from gateway.webhooks import LEASE, PAUSES, Webhooks
 from tests.support.recorder import CLOSE, Received, Recorder, answer
 
@@ -190,6 +190,31 @@ async def test_the_worker_sends_what_it_is_woken_for(
     assert verified(await asyncio.to_thread(receiver.wait_for))["data"] == TOLD
 
 
+async def test_the_worker_outlives_a_failure_and_rests_when_all_is_told(
+    store: Store, sender: Webhooks, receiver: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, looks, failed = webhooks._claim, [], asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def claim(session: Session, now: int) -> list[webhooks.Message]:
+        looks.append(now)
+        if len(looks) < 3:  # the store itself tries once more what has failed
+            loop.call_soon_threadsafe(failed.set)
+            raise RuntimeError("a disk that is full")
+        return real(session, now)
+
+    monkeypatch.setattr(webhooks, "_claim", claim)
+    await sender.start()
+    await failed.wait()
+    await add(store, sender)
+    sender.wake()
+    await asyncio.to_thread(receiver.wait_for)
+    await asyncio.sleep(0.2)
+
+    assert sender.outcomes == {"delivered": 1}
+    assert len(looks) <= 5, "two that failed, one that found it, one that found nothing"
+
+
 async def test_without_a_webhook_nothing_waits(store: Store, clock: Clock) -> None:
     nobody = Webhooks(store, now=clock)
     await add(store, nobody)
@@ -203,6 +228,8 @@ async def test_without_a_webhook_nothing_waits(store: Store, clock: Clock) -> No
 async def test_what_waits_for_nobody_is_struck_out(store: Store, sender: Webhooks, clock: Clock) -> None:
     await add(store, sender)
     assert await sender.expire() == 0
+    clock.ahead += sum(PAUSES) * 1.1
+    assert await sender.expire() == 0, "its last attempt is still to come"
     clock.ahead += webhooks.FORGET + 1
 
     assert await sender.expire() == 1
