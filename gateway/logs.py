@@ -191,6 +191,8 @@ class RequestLog:
                 handler.acquire()
                 try:
                     _write(handler, lines)
+                except Exception:  # a terminal that is gone keeps no line from the file
+                    handler.handleError(logging.makeLogRecord({"msg": "The lines of requests"}))
                 finally:
                     handler.release()
 

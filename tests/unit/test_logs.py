@@ -170,3 +170,21 @@ async def test_files_are_rotated(
         for line in path.read_text().splitlines():
             assert json.loads(line)["event"] == "Request completed"
     assert len(out.splitlines()) == 4
+
+
+async def test_the_file_has_each_line_although_stdout_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `python main.py | tee`, once `tee` has ended."""
+
+    def refuse(_: str) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout.write", refuse)
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+    chosen = settings(log_dir=tmp_path)
+    configure(chosen)
+
+    await written(RequestLog(chosen), capsys, call(200), call(404))
+
+    assert len((tmp_path / "gateway.log").read_text().splitlines()) == 2
