@@ -48,7 +48,7 @@ class Sender:
                 self._url, data=body, headers=headers, allow_redirects=False
             ) as answer:
                 return None if 200 <= answer.status < 300 else f"status {answer.status}"
-        except (aiohttp.ClientError, NotPublic, OSError, TimeoutError) as fault:
+        except (aiohttp.ClientError, OSError) as fault:  # NotPublic and TimeoutError are of the latter
             cause = fault.__cause__ or fault
             return str(cause) if isinstance(cause, NotPublic) else type(fault).__name__
 

@@ -84,7 +84,7 @@ def check_database(url: str, content_size: ContentSize | None = None) -> list[Fi
         _require_schema(connection)
         checks: list[Callable[[Connection], Finding]] = [_check_audit, _check_ledger, _check_budgets]
         if embedded:
-            checks = [_check_file, _check_foreign_keys, *checks]
+            checks = [_check_file, *checks]
         findings = [check(connection) for check in checks]
         if content_size is not None:
             findings.append(_check_contents(connection, content_size))
@@ -120,13 +120,6 @@ def _check_file(connection: Connection) -> Finding:
     sound = list(told) == ["ok"]
     return Finding(
         "file", "no damaged page, no index that lies" if sound else "; ".join(map(str, told)), sound
-    )
-
-
-def _check_foreign_keys(connection: Connection) -> Finding:
-    lost = len(connection.exec_driver_sql("PRAGMA foreign_key_check").all())
-    return Finding(
-        "foreign keys", f"{lost} rows point at nothing" if lost else "none points at nothing", not lost
     )
 
 

@@ -169,7 +169,7 @@ def _tune_sqlite(connection: Any, _record: object) -> None:
     lose the last moments and never harms the file (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "temp_store=MEMORY"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "temp_store=MEMORY"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

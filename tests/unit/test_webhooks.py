@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import threading
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
@@ -118,6 +119,18 @@ async def test_what_did_not_arrive_is_tried_again(
     assert sender.outcomes == {"failed": 2, "delivered": 1}
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_no_redirect_is_followed(
+    store: Store, sender: Webhooks, receiver: Recorder, status: int
+) -> None:
+    receiver.script(answer(status, headers=[("location", f"{receiver.url}/elsewhere")]))
+    await add(store, sender)
+    assert await sender.deliver() == 1
+
+    assert receiver.only.target == "/hook?token=t"
+    assert sender.outcomes == {"failed": 1}
+
+
 async def test_at_last_it_is_given_up(
     store: Store, sender: Webhooks, receiver: Recorder, clock: Clock
 ) -> None:
@@ -177,6 +190,28 @@ async def test_replicas_do_not_send_the_same(store: Store, receiver: Recorder, c
 
     assert len({request.header("webhook-id") for request in receiver.requests}) == 20
     assert len(receiver.requests) == 20
+
+
+async def test_what_another_replica_is_just_taking_is_not_sent_twice(
+    database_url: str, receiver: Recorder, clock: Clock
+) -> None:
+    stores = [Store(database_url), Store(database_url)]
+    first, second = (hooks(one, receiver.url, clock) for one in stores)
+    await add(stores[0], first)
+    taking = threading.Event()
+
+    def claim_slowly(session: Session) -> int:
+        taken = webhooks._claim(session, int(clock() * 1000))
+        taking.set()
+        time.sleep(0.3)  # the other one asks meanwhile, and waits for the row
+        return len(taken)
+
+    slow = stores[0].write(claim_slowly)
+    await asyncio.to_thread(taking.wait)
+    assert await second.deliver() == 0
+    assert await slow == 1
+    for one in (*(first, second), *stores):
+        await one.close()
 
 
 async def test_the_worker_sends_what_it_is_woken_for(
