@@ -92,6 +92,7 @@ def test_a_database_server_that_is_not_there(
         line = told(capsys, *command)
         assert "127.0.0.1" in line
         assert "secret" not in line
+        assert "sqlalche" not in line, "a link that is none of the operator's"
 
     for url in (
         "postgresql+nothing://gateway:secret@127.0.0.1:9/gateway",

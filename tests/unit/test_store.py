@@ -45,6 +45,19 @@ async def test_the_migrations_make_exactly_the_tables(store):
     assert await store.read(differences) == []
 
 
+async def test_a_power_cut_costs_the_last_moments_and_never_the_file(tmp_path):
+    store = Store(f"sqlite:///{tmp_path / 'gateway.db'}")
+
+    def settings(connection):
+        return [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+
+    assert await store.read(settings) == ["wal", 1]
+    assert await store.write(lambda session: settings(session.connection)) == ["wal", 1]
+    await store.close()
+
+
 async def test_writes_that_wait_together_share_a_commit(store):
     await store.flush()
     before = store.writer.commits

@@ -9,11 +9,12 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from aiohttp.resolver import ThreadedResolver
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from gateway import webhooks
-from gateway.public_address import NotPublic, check_literal, is_public
+from gateway import webhook_sender, webhooks
+from gateway.public_address import CheckedResolver, NotPublic, check_literal, is_public
 from gateway.store import Session, Store
 from gateway.webhooks import LEASE, PAUSES, Webhooks
 from tests.support.recorder import CLOSE, Received, Recorder, answer
@@ -128,6 +129,18 @@ async def test_no_redirect_is_followed(
     assert await sender.deliver() == 1
 
     assert receiver.only.target == "/hook?token=t"
+    assert sender.outcomes == {"failed": 1}
+
+
+async def test_a_receiver_that_says_nothing_is_left_before_another_process_may_try(
+    store: Store, sender: Webhooks, receiver: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert webhook_sender.PATIENCE < LEASE / 2
+    monkeypatch.setattr(webhook_sender, "PATIENCE", 0.2)
+    receiver.script([1.0, *answer()])
+    await add(store, sender)
+
+    assert await asyncio.wait_for(sender.deliver(), 10) == 1
     assert sender.outcomes == {"failed": 1}
 
 
@@ -311,6 +324,24 @@ def test_addresses_that_are_not_public(address: str) -> None:
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses(address: str) -> None:
     assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "trusted"), [(["1.1.1.1"], True), (["1.1.1.1", "10.0.0.1"], False), (["::1"], False)]
+)
+async def test_each_address_of_a_name_is_judged(
+    addresses: list[str], trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look_up(*_: object) -> list[dict[str, str]]:
+        return [{"host": address} for address in addresses]
+
+    monkeypatch.setattr(ThreadedResolver, "resolve", look_up)
+    resolver = CheckedResolver()
+    if trusted:
+        assert await resolver.resolve("hooks.example") == [{"host": "1.1.1.1"}]
+    else:
+        with pytest.raises(NotPublic):
+            await resolver.resolve("hooks.example")
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8/", "https://[::1]/x", "http://[::ffff:10.0.0.1]:80/"])
