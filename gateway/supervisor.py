@@ -136,7 +136,10 @@ class Supervisor:
             process = self._start(place, number)
             await _end(process)
             self._running.discard(process)
-            bury(self._folder, number, DESCRIPTIONS)
+            try:
+                bury(self._folder, number, DESCRIPTIONS)
+            except OSError:  # a full disk costs its counts, not the service
+                logger.exception("What a worker has counted cannot be kept")
             if self._stopping.is_set():
                 return
             logger.error("A worker died", extra={"worker": place, "exit_code": process.exitcode})

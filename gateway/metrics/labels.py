@@ -1,11 +1,14 @@
 """Label values: each comes from a closed set, whatever callers send."""
 
 import fcntl
+import logging
 import re
 from pathlib import Path
 
 from gateway.call import Call
 from gateway.errors import ERROR_STATUSES
+
+log = logging.getLogger("gateway")
 
 OTHER = "other"
 """The label of models that the price table does not know, and of names after the first of their kind."""
@@ -40,7 +43,10 @@ class CappedLabels:
             if self._shared is None:
                 self._taken.add(name)
             else:
-                self._taken = _agree(self._shared, name, self._most)
+                try:
+                    self._taken = _agree(self._shared, name, self._most)
+                except OSError:  # a disk that is full: the next call asks again
+                    log.exception("The workers cannot agree on labels")
         return name if name in self._taken else OTHER
 
 

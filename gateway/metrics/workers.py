@@ -90,10 +90,13 @@ class Snapshots:
             self.write()
 
     def write(self) -> Snapshot:
-        """Write this worker's values as they are now, and return them."""
+        """Write this worker's values as they are now, and return them: a full disk hides none of them."""
         values = self._read()
         shared = {name: samples for name, samples in values.items() if name in self._shared}
-        _write(_path(self._folder, self._number), _pack(shared))
+        try:
+            _write(_path(self._folder, self._number), _pack(shared))
+        except OSError:
+            log.exception("The metrics cannot be written for the other workers")
         return values
 
     def joined(self) -> Joined:
@@ -116,7 +119,7 @@ class Snapshots:
             try:
                 self.write()
             except OSError:
-                log.exception("The metrics cannot be written for the other workers")
+                log.exception("The metrics cannot be read")
 
 
 def bury(folder: Path, number: int, descriptions: Iterable[Description]) -> None:

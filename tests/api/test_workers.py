@@ -208,6 +208,18 @@ def test_a_killed_worker_is_replaced_and_no_count_goes_back(workers: Workers) ->
     assert line["exit_code"] == -signal.SIGKILL
 
 
+def test_a_worker_is_replaced_although_its_counts_cannot_be_kept(tmp_path: Path, redis: str) -> None:
+    with working(tmp_path, redis) as workers:
+        [folder] = tmp_path.glob("gateway-workers-*")
+        (folder / "dead.draft").mkdir()  # root, too, cannot write there
+        before = workers.pids()
+        os.kill(before[0], signal.SIGKILL)
+
+        eventually(lambda: len(set(workers.pids()) - set(before)) == 1 or None, DEADLINE)
+        assert at_once(workers.gateway, 20).count(200) == 20
+        assert before[1] in workers.pids()
+
+
 def test_on_postgresql_each_worker_finishes_what_it_has_begun(tmp_path: Path, redis: str) -> None:
     gate, begin, rest = Gate(), events(SHORT[:3]), events(SHORT[3:])
     with contextlib.ExitStack() as stack:

@@ -25,6 +25,14 @@ def test_workers_agree_on_who_came_first(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_workers_that_cannot_agree_fail_no_call(tmp_path: Path) -> None:
+    labels = CappedLabels(3, tmp_path / "missing" / "keys")
+    assert labels("one") == "other"
+
+    (tmp_path / "missing").mkdir()
+    assert labels("one") == "one"
+
+
 @pytest.mark.parametrize("name", ["büro", "a\u2028b", "x" * 100])
 def test_names_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
     first, second = (CappedLabels(1, tmp_path / "keys") for _ in range(2))

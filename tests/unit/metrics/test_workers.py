@@ -146,3 +146,14 @@ async def test_a_worker_writes_by_itself_and_at_its_end(tmp_path: Path) -> None:
     await own.close()
 
     assert snapshots(tmp_path, 2).joined().values["count"] == {(): 6}
+
+
+async def test_a_disk_that_is_full_hides_no_metrics(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    one, two = snapshots(tmp_path, 1), snapshots(tmp_path, 2)
+    two.write()
+    (tmp_path / "worker-1.draft").mkdir()  # root, too, cannot write there
+    await one.start()
+
+    assert one.joined().values["count"] == {(): 3}
+    await one.close()
+    assert "cannot be written for the other workers" in caplog.text
