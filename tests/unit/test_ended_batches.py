@@ -167,14 +167,20 @@ async def test_the_webhook_is_told_once_and_nothing_of_the_content(parts: Parts)
     }
 
 
-async def test_a_batch_that_its_maker_has_read_is_kept_as_well(parts: Parts) -> None:
+@pytest.mark.parametrize(("days", "told"), [(0, True), (DAYS, False)])
+async def test_a_batch_that_its_maker_has_read_is_kept_or_told_as_well(
+    parts: Parts, store: Store, tmp_path: Path, days: int, told: bool
+) -> None:
     async def lines() -> AsyncIterator[bytes]:
         yield RESULTS
 
-    assert [line async for line in parts.costs.read_along(BATCH, lines())] == [RESULTS]
-    await parts.look()
+    alone = Parts(store, tmp_path / "results", parts.clock, days, told=told)
+    assert [line async for line in alone.costs.read_along(BATCH, lines())] == [RESULTS]
+    await alone.look()
 
-    assert await parts.results() == RESULTS
+    assert await alone.results() == (RESULTS if days else None)
+    assert len(await alone.told()) == int(told)
+    await alone.ledger.close()
 
 
 async def test_after_a_restart_the_rest_is_done(parts: Parts, store: Store, tmp_path: Path) -> None:
