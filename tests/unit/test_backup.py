@@ -712,6 +712,10 @@ def test_a_database_in_a_folder_of_the_data_folder(
         assert (site.data / "db" / "own.db").read_bytes() == before, "the log has it"
         assert site.run("backup", tmp_path / "backup.tar") == 0
     assert [name for name in members(tmp_path / "backup.tar") if "db" in name] == [DATABASE, "data/db/notes"]
+    with site.env_file.open("a") as file:
+        file.write(f"DATA_DIR=here/data\nDATABASE_URL=sqlite:///{site.data / 'db' / 'own.db'}\n")
+    assert site.run("backup", tmp_path / "again.tar") == 0
+    assert list(members(tmp_path / "again.tar")) == list(members(tmp_path / "backup.tar"))
 
     for _ in range(2):
         assert elsewhere.run("restore", tmp_path / "backup.tar", "--force") == 0
