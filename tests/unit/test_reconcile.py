@@ -1,5 +1,6 @@
 """The ledger beside Anthropic's cost report: which days are compared, and how far apart they are."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from gateway import reconcile as module
+from gateway.errors import BadGateway
 from gateway.keys import Key
 from gateway.ledger import Ledger
 from gateway.pool import Answer
@@ -34,10 +37,12 @@ class Parts:
         self.asked: list[dict[str, list[str]]] = []
         self.status = 200
 
-    async def spend(self, days_ago: int, tier: str = "standard") -> None:
+    async def spend(self, days_ago: int, tier: str | None = "standard") -> None:
         self.now = (NOON - timedelta(days=days_ago)).timestamp()
         entry = await self.ledger.begin(APP, "req", "messages_create", MODEL)
-        usage = {"input_tokens": 0, "output_tokens": 66_667, "service_tier": tier}
+        usage: dict[str, Any] = {"input_tokens": 0, "output_tokens": 66_667}
+        if tier is not None:
+            usage["service_tier"] = tier
         self.ledger.settle(entry, Usage.read(MODEL, usage))
         self.now = NOON.timestamp()
 
@@ -68,8 +73,9 @@ async def test_an_empty_ledger_asks_nothing(parts: Parts) -> None:
     assert (parts.reconciliation.drift, parts.reconciliation.last_success) == (None, None)
 
 
-async def test_a_ledger_of_today_asks_nothing(parts: Parts, store: Store) -> None:
-    await parts.spend(0)
+@pytest.mark.parametrize("days_ago", [0, 1])
+async def test_a_ledger_without_a_whole_day_asks_nothing(parts: Parts, store: Store, days_ago: int) -> None:
+    await parts.spend(days_ago)
     await store.flush()
 
     await parts.reconciliation.compare()
@@ -78,9 +84,15 @@ async def test_a_ledger_of_today_asks_nothing(parts: Parts, store: Store) -> Non
 
 
 async def test_whole_days_are_compared(parts: Parts, store: Store) -> None:
-    for days_ago in (4, 3, 2, 1, 0):
-        await parts.spend(days_ago)
-    await parts.spend(1, tier="priority")
+    for days_ago, tier in (
+        (4, "standard"),
+        (3, "standard"),
+        (2, None),
+        (1, "priority"),
+        (1, "standard"),
+        (0, None),
+    ):
+        await parts.spend(days_ago, tier)
     await store.flush()
     parts.pages = [page("100", "50.5"), page("149.5")]
     parts.pages[0] |= {"has_more": True, "next_page": "page_2"}
@@ -138,3 +150,27 @@ async def test_without_a_bill_there_is_no_drift(parts: Parts, store: Store) -> N
     await parts.reconciliation.compare()
 
     assert (parts.reconciliation.drift, parts.reconciliation.last_success) == (None, parts.now)
+
+
+async def test_a_report_that_did_not_come_is_asked_for_again(
+    parts: Parts, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_AFTER", 0.0)
+    monkeypatch.setattr(module, "INTERVAL", 0.01)
+    asked: list[str] = []
+    enough = asyncio.Event()
+
+    async def fail(target: str) -> Answer:
+        asked.append(target)
+        if len(asked) == 3:
+            enough.set()
+        raise BadGateway("upstream cannot be reached")
+
+    for days_ago in (2, 1):
+        await parts.spend(days_ago)
+    await store.flush()
+    reconciliation = Reconciliation(store, fail, lambda: parts.now)
+    await reconciliation.start()
+    async with asyncio.timeout(5):
+        await enough.wait()
+    await reconciliation.close()

@@ -1,5 +1,6 @@
 """Every faulty file in testdata/config meets its exact message; a good one gives the values it names."""
 
+from base64 import b64encode
 from decimal import Decimal
 from ipaddress import ip_network
 from pathlib import Path
@@ -165,6 +166,26 @@ def test_values_are_parsed() -> None:
     assert settings.budget_timezone == ZoneInfo("Europe/Berlin")
     assert settings.cors_origins == ("https://a.example.com", "http://localhost:5173")
     assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+
+
+@pytest.mark.parametrize(("length", "taken"), [(23, False), (24, True), (64, True), (65, False)])
+def test_how_long_a_webhooks_secret_is(length: int, taken: bool) -> None:
+    secret = "whsec_" + b64encode(bytes(length)).decode()
+    environ = {
+        "UPSTREAM": "sandbox",
+        "BATCH_WEBHOOK_URL": "https://h.example",
+        "BATCH_WEBHOOK_SECRET": secret,
+    }
+    if taken:
+        assert load(environ, "none.env").batch_webhook_secret is not None
+    else:
+        assert [line.partition(":")[0] for line in faults(environ)] == ["BATCH_WEBHOOK_SECRET"]
+
+
+@pytest.mark.parametrize("key", [" sk-ant-x", "sk-ant-x ", "sk-ant-é", "sk-\tant"])
+def test_a_pasted_key_with_something_else(key: str) -> None:
+    [fault] = faults({"ANTHROPIC_API_KEY": key})
+    assert fault == "ANTHROPIC_API_KEY: must be printable ASCII without a blank at either end"
 
 
 def test_the_environment_wins_over_the_file_but_an_empty_variable_does_not(tmp_path: Path) -> None:

@@ -77,6 +77,18 @@ async def test_one_failure_harms_none_of_its_group(store):
     assert await store.read(names) == [f"b{number}" for number in range(10)]
 
 
+async def test_what_fails_half_way_leaves_nothing(store):
+    def half(session, name):
+        insert(session, name)
+        raise KeyError(name)
+
+    results = await asyncio.gather(
+        store.write(insert, "b1"), store.write(half, "b2"), store.write(insert, "b3"), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [str, KeyError, str]
+    assert await store.read(names) == ["b1", "b3"]
+
+
 async def test_items_of_a_batch_are_written_at_once(store):
     calls = []
 
