@@ -133,6 +133,37 @@ async def test_cost_to_the_nano_dollar(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(out)["cost_usd"] == "1.000000001"
 
 
+async def test_tokens_of_a_request_line(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings()
+    configure(chosen)
+    total = SimpleNamespace(
+        input_tokens=1,
+        output_tokens=2,
+        cache_read_tokens=3,
+        cache_write_5m_tokens=4,
+        cache_write_1h_tokens=50,
+    )
+
+    line = json.loads(await written(RequestLog(chosen), capsys, call(usage=SimpleNamespace(total=total))))
+
+    members = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    assert [line[member] for member in members] == [1, 2, 3, 54]
+
+
+@pytest.mark.parametrize(
+    ("status", "level"), [(200, "INFO"), (400, "WARNING"), (499, "WARNING"), (500, "ERROR")]
+)
+async def test_level_of_a_status(status: int, level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = settings()
+    configure(chosen)
+
+    assert json.loads(await written(RequestLog(chosen), capsys, call(status)))["level"] == level
+
+
+def test_a_moment_has_three_digits_after_its_seconds() -> None:
+    assert logs.timestamp(1.0078125) == "1970-01-01T00:00:01.007Z"
+
+
 async def test_level_of_request_lines(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = settings(log_level="WARNING")
     configure(chosen)
