@@ -34,13 +34,17 @@ def output(target: str) -> Iterator[BinaryIO]:
 def complete_or_absent(target: Path) -> Iterator[BinaryIO]:
     """A file that takes its name when it is complete, in the place of one that has it already.
 
-    Its owner alone may read it. What was interrupted leaves nothing behind.
+    Its owner alone may read it. What was interrupted leaves nothing behind. A link stays one; a device or a
+    pipe, which cannot be replaced, takes what is written as it comes.
 
     Raises:
         OSError: it is a folder, or its own folder cannot be written, or the disk is full.
     """
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    target = target.resolve()
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:

@@ -175,3 +175,17 @@ def test_an_export_that_fails_leaves_nothing(run: Run, tmp_path: Path) -> None:
     assert (code, out) == (1, "")
     assert err == f"{tmp_path / 'missing'}: No such file or directory\n"
     assert run("export", str(tmp_path)) == (1, "", f"{tmp_path}: Is a directory\n")
+
+
+def test_a_pipe_takes_the_export_and_a_link_stays_one(run: Run, tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
+    os.mkfifo(pipe)
+    link.symlink_to("calls.csv")
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as reader:
+        assert run("export", str(pipe))[0] == 0
+        assert run("export", str(link))[0] == 0
+        assert reader.read() == link.read_text()
+
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert (tmp_path / "calls.csv").read_text().count("\n") == 3
