@@ -20,11 +20,20 @@ from gateway.settings import Settings
 SECONDS = 60.0
 """How long each step of a call may take."""
 
+AWAY = 3600.0
+"""Seconds for which a gateway that has answered may be away, or Anthropic: a batch takes up to a day."""
+
 PIECE = 1 << 16
+
+_PASSING = frozenset({408, 429})
 
 
 class BatchError(OperatorFault):
     """The gateway does not answer, or refuses."""
+
+
+class _UnavailableError(BatchError):
+    """It may do better at the next look."""
 
 
 class _BrokenOffError(Exception):
@@ -67,11 +76,17 @@ def wait(options: Namespace) -> int:
     )
     path = f"/api/v1/batches/{quote(options.batch, safe='')}"
     with Progress("Batch") as progress:
-        while (batch := gateway.get(path)).get("processing_status") != "ended":
+        batch, answered = gateway.get(path), time.monotonic()
+        while batch.get("processing_status") != "ended":
             counts = batch.get("request_counts") or {}
             total = sum(counts.values())
             progress.count(total - counts.get("processing", 0), total)
             time.sleep(options.every)
+            try:
+                batch, answered = gateway.get(path), time.monotonic()
+            except _UnavailableError:
+                if time.monotonic() - answered > AWAY:
+                    raise
     written = None
     if options.output is not None:
         with Progress("Results") as progress:
@@ -115,7 +130,7 @@ class _Gateway:
         try:
             data: dict[str, Any] = json.loads(response.read())["data"]
         except (ValueError, KeyError, OSError, http.client.HTTPException) as fault:
-            raise BatchError(f"what answers at {self._url.netloc} is no gateway") from fault
+            raise _UnavailableError(f"what answers at {self._url.netloc} is no gateway") from fault
         finally:
             connection.close()
         return data
@@ -157,9 +172,12 @@ class _Gateway:
             message = _message(response)
         except (OSError, http.client.HTTPException) as fault:
             connection.close()
-            raise BatchError(f"the gateway at {self._url.netloc} does not answer: {fault}") from fault
+            raise _UnavailableError(f"the gateway at {self._url.netloc} does not answer: {fault}") from fault
         connection.close()
-        raise BatchError(f"the gateway refuses (status {response.status}): {message}")
+        passing = response.status in _PASSING or response.status >= 500
+        raise (_UnavailableError if passing else BatchError)(
+            f"the gateway refuses (status {response.status}): {message}"
+        )
 
     def _connection(self) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port

@@ -14,6 +14,7 @@ from gateway.faults import of_file
 from gateway.settings import VARIABLES
 from tests.support.recorder import CLOSE, RESET, Gate, Recorder, Step, answer, chunk
 
+UNDER_WAY = json.dumps({"data": {"processing_status": "in_progress"}}).encode()
 ENDED = json.dumps({"data": {"processing_status": "ended", "request_counts": {"succeeded": 2}}}).encode()
 RESULTS = b'{"custom_id":"monday"}\n{"custom_id":"tuesday"}\n'
 KIND = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-jsonl\r\n"
@@ -36,6 +37,7 @@ def run(gateway: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> R
 
     def wait(output: str) -> int:
         arguments = ["batch", "wait", "msgbatch_1", "--url", gateway.url, "--key-file", str(key)]
+        arguments += ["--every", "0.01"]
         return cli.main(["--env-file", os.devnull, *arguments, "--output", output])
 
     return wait
@@ -86,3 +88,38 @@ def test_a_full_disk_is_no_fault_of_the_gateway(tmp_path: Path) -> None:
 
     assert of_file(caught.value) == f"{tmp_path}: No space left on device. Make room on that disk"
     assert not list(tmp_path.iterdir())
+
+
+REFUSAL = json.dumps({"success": False, "error": "Overloaded"}).encode()
+AWAY: list[list[Step]] = [
+    [CLOSE],
+    [RESET],
+    answer(429, REFUSAL),
+    answer(503, REFUSAL),
+    answer(502, b"<html>a proxy in front"),
+    answer(body=b"<html>a page of the router"),
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n", CLOSE],
+]
+
+
+def test_a_gateway_that_is_away_for_a_while(
+    gateway: Recorder, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.script(
+        answer(body=UNDER_WAY), *AWAY, answer(body=UNDER_WAY), answer(body=ENDED), answer(body=RESULTS)
+    )
+    assert run("-") == 0
+    assert capsys.readouterr() == (RESULTS.decode(), "")
+
+    for away in AWAY:  # at the first look it is not the right address, or not the time
+        gateway.script(away)
+        assert run("-") == 1
+        gateway.script(answer(body=UNDER_WAY), answer(404, REFUSAL))
+        assert run("-") == 1
+    capsys.readouterr()
+
+    monkeypatch.setattr(cli_batch, "AWAY", 0.0)
+    gateway.script(answer(body=UNDER_WAY), answer(503, REFUSAL))
+    assert run("-") == 1
+    assert capsys.readouterr() == ("", "the gateway refuses (status 503): Overloaded\n")
+    assert len(gateway.requests) == len(AWAY) + 4 + 3 * len(AWAY) + 2
