@@ -52,10 +52,14 @@ class Record:
             call.unwatch()
             if call.answer is not None:
                 call.answer.close()
-            self.services.calls.discard(call)
             if call.disconnected:
                 call.status = 499
-            self.services.finish(call)
+            # What was sent last leaves at the end of this turn of the loop: the books are closed in the next.
+            asyncio.get_running_loop().call_soon(self._close, call)
+
+    def _close(self, call: Call) -> None:
+        self.services.calls.discard(call)
+        self.services.finish(call)
 
 
 UNSTORED: Headers = [(b"cache-control", b"no-store")]
