@@ -43,6 +43,8 @@ class MessageAccumulator:
                 self._message = dict(message)
             case {"type": "content_block_start", "index": int(index), "content_block": dict(block)}:
                 self._content[index] = dict(block)
+                if (model := fallen_back_to(block)) is not None:
+                    self._message["model"] = model
             case {"type": "content_block_delta", "index": int(index), "delta": dict(delta)} if (
                 index in self._content
             ):
@@ -102,6 +104,17 @@ class MessageAccumulator:
             self._message["usage"] = merge(self._message.get("usage") or {}, usage)
         further = {name: value for name, value in event.items() if name not in ("type", "delta", "usage")}
         self._message.update({name: value for name, value in further.items() if value is not None})
+
+
+def fallen_back_to(block: dict[str, Any]) -> str | None:
+    """The model that goes on from a block where another one has declined: it is the one that answers.
+
+    A whole message names it as its `model`; in a stream `message_start` has named the one that declined.
+    """
+    match block:
+        case {"type": "fallback", "to": {"model": str(model)}}:
+            return model
+    return None
 
 
 def _quoted(text: object) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import jiter
 
-from gateway.message import MessageAccumulator
+from gateway.message import MessageAccumulator, fallen_back_to
 from gateway.resources import Owned, brought_forth_by_event
 from gateway.usage import merge
 
@@ -114,8 +114,8 @@ class StreamMeter(Protocol):
 class Meter:
     """Reads usage from a native stream while its bytes pass by.
 
-    Only `message_start`, `message_delta`, `message_stop`, `error` and blocks that begin with a `file_id` are
-    parsed; parsing each event would cost four times as much.
+    Only `message_start`, `message_delta`, `message_stop`, `error`, `fallback` and blocks that begin with a
+    `file_id` are parsed; parsing each event would cost four times as much.
 
     Args:
         threaded: the conversation is held by Anthropic, and goes on from the message's id.
@@ -152,7 +152,12 @@ class Meter:
                 continue
             if b"content_block_delta" in event:
                 self.delta_bytes += max(0, len(event) - _DELTA_FRAME)
-            if b'"file_id"' in event or b'"message_' in event or b'"error"' in event:
+            if (
+                b'"file_id"' in event
+                or b'"message_' in event
+                or b'"error"' in event
+                or b'"fallback"' in event
+            ):
                 self._read(parse_event(event) or {})
         return chunk
 
@@ -166,6 +171,8 @@ class Meter:
             case {"type": "message_start", "message": {"usage": dict(usage)} as message}:
                 self.usage = dict(usage)
                 self.model = message.get("model")
+            case {"type": "content_block_start", "content_block": dict(block)}:
+                self.model = fallen_back_to(block) or self.model
             case {"type": "message_delta", "usage": dict(usage), **rest}:
                 self.usage = merge(self.usage or {}, usage)
                 delta = rest.get("delta")

@@ -12,7 +12,7 @@ from tests.conftest import RELAY_TIMEOUT, Relay
 from tests.support.client import Answer, Client
 from tests.support.gateway import ADMIN_KEY, Gateway
 from tests.support.recorder import CLOSE, Gate, Recorder, Step, answer, head, stream
-from tests.support.transcripts import FULL, OVERLOADED, PING, SHORT, START, Event, event, events
+from tests.support.transcripts import FALLBACK, FULL, OVERLOADED, PING, SHORT, START, Event, event, events
 
 MESSAGE = {
     "model": "claude-sonnet-4-20250514",
@@ -132,12 +132,13 @@ def test_envelope_says_each_event(gateway: Gateway, upstream: Recorder, name: st
     assert message["usage"]["output_tokens"] == 89
 
 
-def test_the_whole_message_is_what_the_sdk_puts_together(relay: Relay) -> None:
-    relay.upstream.script(stream(FULL_BYTES), stream(FULL_BYTES))
+@pytest.mark.parametrize("told", [FULL, FALLBACK], ids=["full", "fallback"])
+def test_the_whole_message_is_what_the_sdk_puts_together(relay: Relay, told: list[Event]) -> None:
+    relay.upstream.script(stream(events(told)), stream(events(told)))
     client = anthropic.Anthropic(base_url=relay.gateway.url, api_key=relay.gateway.key)
     body = {**MESSAGE, "model": "claude-opus-5"}
     del body["stream"]
-    with client, client.messages.stream(**body) as theirs:  # type: ignore[arg-type]
+    with client, client.beta.messages.stream(**body) as theirs:  # type: ignore[arg-type]
         expected = theirs.get_final_message().to_dict()
 
     got = relay.gateway.call("POST", ENVELOPE, MESSAGE)
@@ -352,6 +353,18 @@ def test_usage_in_the_log(gateway: Gateway, upstream: Recorder) -> None:
         assert line["cache_read_input_tokens"] == 7
         assert line["cache_creation_input_tokens"] == 3
         assert line["model"] == "claude-sonnet-4-20250514"
+
+
+@BOTH
+def test_the_model_that_a_stream_falls_back_to_is_the_one_that_answered(
+    gateway: Gateway, upstream: Recorder, target: str
+) -> None:
+    """As it is where the answer comes whole: there the message names the model that wrote its end."""
+    upstream.script(stream(events(FALLBACK)))
+
+    got = gateway.call("POST", target, MESSAGE)
+
+    assert gateway.request_line(got.header("x-request-id"))["model"] == "claude-haiku-4-5-20251001"
 
 
 GARBAGE: dict[str, bytes] = {

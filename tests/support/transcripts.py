@@ -101,4 +101,21 @@ SHORT: list[Event] = [
     *_block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Hello"}),
     *END,
 ]
+FALLBACK: list[Event] = [
+    START,
+    *_block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": "I'd "}),
+    *_block(
+        1,
+        {
+            "type": "fallback",
+            "from": {"model": "claude-sonnet-4-20250514"},
+            "to": {"model": "claude-haiku-4-5-20251001"},
+            "trigger": {"type": "refusal", "category": "cyber"},
+        },
+    ),
+    *_block(2, {"type": "text", "text": ""}, {"type": "text_delta", "text": "Hello"}),
+    *END,
+]
+"""The model that was asked for declines in the middle, and another one goes on."""
+
 OVERLOADED: Event = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
