@@ -10,15 +10,15 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jiter
 from anthropic import APIConnectionError
 from sqlalchemy import ColumnElement, Connection, select
 
 from gateway.batches import item
 from gateway.ended_batches import EndedBatches
 from gateway.errors import GatewayError
+from gateway.json_body import parse_answer
 from gateway.ledger import Ledger, Tally
 from gateway.lines import LineSplitter
 from gateway.pool import Answer
@@ -214,7 +214,7 @@ class _Reader:
     def _line(self, line: bytes) -> None:
         if not line.strip():
             return
-        parsed = _parsed(line)
+        parsed = parse_answer(line)
         match parsed.get("result") if isinstance(parsed, dict) else None:
             case {"type": "succeeded", "message": {"model": str(model), "usage": dict(used)} as message}:
                 stop_reason = message.get("stop_reason")
@@ -227,16 +227,9 @@ class _Reader:
                 log.error("A result of a batch cannot be read, and is not booked")
 
 
-def _parsed(line: bytes) -> Any:
-    try:
-        return jiter.from_json(line)
-    except ValueError:
-        return None
-
-
 def _state(body: bytes) -> str | None:
     """The `processing_status` of a batch, None where the answer tells none."""
-    batch = _parsed(body)
+    batch = parse_answer(body)
     state = batch.get("processing_status") if isinstance(batch, dict) else None
     return state if isinstance(state, str) else None
 

@@ -16,10 +16,11 @@ from gateway import splice
 from gateway.call import Call
 from gateway.content import ContentGone
 from gateway.errors import Headers
+from gateway.json_body import parse_answer
 from gateway.origin import public_origin
 from gateway.pool import Answer
 from gateway.resources import Owned
-from gateway.upstream import WholeAnswer, parse_answer, read_whole
+from gateway.upstream import WholeAnswer, read_whole
 
 PATH = "/v1/messages/batches"
 FORGOTTEN = frozenset({404, 410})

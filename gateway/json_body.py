@@ -1,9 +1,12 @@
-"""Read a JSON body so that it cannot mean one thing here and another upstream.
+"""Read JSON: a caller's body so that it cannot mean one thing here and another upstream, and what upstream
+answers so that nothing of it is lost.
 
-Refused are: text that is not UTF-8, duplicate member names, lone surrogates, NaN, Infinity, and numbers that
-overflow (RFC 8259 §4, §6, §8.1, §8.2 call all of these unpredictable).
+Refused of a caller are: text that is not UTF-8, duplicate member names, lone surrogates, NaN, Infinity, and
+numbers that overflow (RFC 8259 §4, §6, §8.1, §8.2 call all of these unpredictable).
 """
 
+import contextlib
+import json
 import marshal
 import math
 import re
@@ -35,6 +38,19 @@ def parse(raw: bytes) -> Any:
     if _INFINITE.search(packed) and _has_infinity(value):
         raise BadRequest("the body is not valid JSON: a number is out of range")
     return value
+
+
+def parse_answer(text: bytes) -> Any:
+    """The value of what upstream said, a whole answer or a piece of one, None where it is no JSON.
+
+    What the strict parser refuses, such as a lone surrogate, may be paid for all the same.
+    """
+    try:
+        return jiter.from_json(text)
+    except ValueError:
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(text)
+    return None
 
 
 def _reason(message: str) -> str:

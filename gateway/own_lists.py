@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 
 from gateway import splice
 from gateway.errors import BadGateway
+from gateway.json_body import parse_answer
 from gateway.pool import Answer
-from gateway.upstream import WholeAnswer, parse_answer, read_whole
+from gateway.upstream import WholeAnswer, read_whole
 
 LARGEST_PAGE = 1000
 DEFAULT_LIMIT = 20

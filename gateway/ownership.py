@@ -12,6 +12,7 @@ from typing import Any
 
 from gateway.call import Call
 from gateway.errors import GatewayError
+from gateway.json_body import parse_answer
 from gateway.own_lists import LARGEST_PAGE, own_list
 from gateway.pool import Answer
 from gateway.ready import DONE
@@ -25,7 +26,7 @@ from gateway.resources import (
     named_in_query,
     told_by,
 )
-from gateway.upstream import Exchange, WholeAnswer, parse_answer, read_whole
+from gateway.upstream import Exchange, WholeAnswer, read_whole
 
 logger = logging.getLogger("gateway")
 

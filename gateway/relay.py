@@ -20,13 +20,14 @@ from gateway.headers import (
     response_headers,
 )
 from gateway.http1 import Handle
+from gateway.json_body import parse_answer
 from gateway.lines import LineSplitter
 from gateway.metrics.stream_pace import StreamPace
 from gateway.pool import Answer, SentHeaders
 from gateway.resources import brought_forth_by_result
 from gateway.responses import STREAM_HEADERS, ChunkResponse, Response, StreamResponse, envelope
 from gateway.uploads import Upload
-from gateway.upstream import Exchange, Upstream, connection_failure, parse_answer, read_whole
+from gateway.upstream import Exchange, Upstream, connection_failure, read_whole
 
 EVENT_STREAM = b"text/event-stream"
 
@@ -225,7 +226,8 @@ def upstream_error(answer: Answer, parsed: Any) -> UpstreamError:
     """Anthropic's error as the envelope tells it."""
     message = f"upstream answered with status {answer.status}"
     if isinstance(parsed, dict) and isinstance(parsed.get("error"), dict):
-        message = str(parsed["error"].get("message") or message)
+        told = str(parsed["error"].get("message") or message)
+        message = told.encode(errors="replace").decode()  # half a surrogate pair cannot be said again
     headers = [pair for pair in answer.headers if pair[0] in PASSED_BACK_WITH_ERRORS]
     return UpstreamError(answer.status, message, headers=headers)
 

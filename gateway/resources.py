@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-import jiter
+from gateway.json_body import parse_answer
 
 Kind = str
 """The collection that a resource stands in, named as the tag of its operations: `files`, `batches`, …"""
@@ -216,11 +216,7 @@ def brought_forth_by_result(line: bytes) -> set[Owned]:
     """The same for one line of a batch's results; most bring forth nothing and are not parsed."""
     if b'"file_id"' not in line and _CONTAINER_MADE.search(line) is None:
         return set()
-    try:
-        parsed = jiter.from_json(line)
-    except ValueError:
-        return set()
-    match parsed:
+    match parse_answer(line):
         case {"result": {"message": dict(message)}}:
             return brought_forth(message)
     return set()

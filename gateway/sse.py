@@ -8,8 +8,7 @@ import json
 import re
 from typing import Any, Protocol
 
-import jiter
-
+from gateway.json_body import parse_answer
 from gateway.message import MessageAccumulator, fallen_back_to
 from gateway.resources import Owned, brought_forth_by_event
 from gateway.usage import merge
@@ -69,10 +68,7 @@ def parse_event(event: bytes) -> dict[str, Any] | None:
 
 
 def _parse(data: bytes) -> dict[str, Any] | None:
-    try:
-        payload = jiter.from_json(data)
-    except ValueError:
-        return None
+    payload = parse_answer(data)
     return payload if isinstance(payload, dict) else None
 
 

@@ -8,7 +8,6 @@ own SDK will see to that, goes to the pool at once.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import anthropic
 import httpx2
-import jiter
 from anthropic import APIConnectionError, APITimeoutError
 from anthropic._middleware import AsyncCallNext  # the type of a public argument
 from anthropic._models import FinalRequestOptions  # what `post()` makes of its arguments, for each call anew
@@ -253,19 +251,6 @@ async def read_whole(answer: Answer) -> bytes:
         answer.close()
 
 
-def parse_answer(body: bytes) -> Any:
-    """The value of an answer, None where it is no JSON.
-
-    What the strict parser refuses, such as a lone surrogate, may be paid for all the same.
-    """
-    try:
-        return jiter.from_json(body)
-    except ValueError:
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(body)
-    return None
-
-
 def connection_failure(error: APIConnectionError) -> BadGateway | GatewayTimeout:
     """The refusal that a caller gets for a connection that failed; it names no host."""
     if isinstance(error, APITimeoutError):
@@ -351,7 +336,7 @@ async def _hold_first_event(answer: Answer) -> Answer:
                         continue
                     if payload.get("type") == "error":
                         answer.close()
-                        return _as_status(answer, payload)
+                        return _as_status(answer, payload, sse.event_data(event))
                     return _HeldAnswer(answer, held)
                 chunk = await answer.chunk()
                 if not chunk:
@@ -360,11 +345,10 @@ async def _hold_first_event(answer: Answer) -> Answer:
     return _HeldAnswer(answer, held)
 
 
-def _as_status(answer: Answer, payload: dict[str, Any]) -> Answer:
+def _as_status(answer: Answer, payload: dict[str, Any], body: bytes) -> Answer:
     error = payload.get("error")
     status = ERROR_STATUSES.get(str(error.get("type")) if isinstance(error, dict) else "", 500)
     headers = [(name, value) for name, value in answer.headers if name not in _FRAMING]
-    body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
     return WholeAnswer(status, [*headers, (b"content-type", b"application/json")], body)
 
 

@@ -2,9 +2,8 @@
 
 import json
 
-import jiter
-
 from gateway.call import Call
+from gateway.json_body import parse_answer
 from gateway.responses import Response, answer, envelope
 
 PATH = "/api/v1/messages/async"
@@ -32,7 +31,7 @@ async def get_async_message(call: Call, async_message_id: str) -> Response:
     told[other] = None
     data = json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
     whole = b'%b,"%b":%b}' % (data[:-1], name.encode(), kept)
-    return envelope(call, whole, {**told, name: jiter.from_json(kept)})
+    return envelope(call, whole, {**told, name: parse_answer(kept)})
 
 
 async def delete_async_message(call: Call, async_message_id: str) -> Response:

@@ -116,6 +116,16 @@ def test_a_large_one(relay: Relay, app: Client) -> None:
     assert relay.upstream.requests[0].json()["max_tokens"] == 1024
 
 
+def test_an_answer_with_half_a_surrogate_pair(relay: Relay, app: Client) -> None:
+    """A text that was cut to a length: JSON can say it, UTF-8 cannot. It is paid for, so it can be had."""
+    odd = message().replace(b"a secret answer", b"cut \\ud83d")
+    relay.upstream.script(answer(200, odd))
+
+    found = reached(app, create(app), "succeeded")
+
+    assert found["message"]["content"][0]["text"] == "cut \ud83d"
+
+
 @pytest.mark.parametrize(
     "body", [{}, {**BODY, "stream": True}, {**BODY, "messages": [{"role": "nobody", "content": ""}]}]
 )

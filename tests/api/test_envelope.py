@@ -280,6 +280,15 @@ def test_tries_come_to_an_end(gateway: Gateway, upstream: Recorder) -> None:
     assert gateway.metric('anthropic_gateway_retries_total{reason="529"}') == before + 2
 
 
+def test_half_a_surrogate_pair_in_upstreams_message(gateway: Gateway, upstream: Recorder) -> None:
+    """A text that was cut to a length: JSON can say it, UTF-8 cannot."""
+    upstream.script(answer(400, rb'{"type":"error","error":{"message":"not allowed: cut \ud83d"}}'))
+
+    got = gateway.call("POST", "/api/v1/messages/create", MESSAGE)
+
+    assert (got.status, got.json()["error"]) == (400, "not allowed: cut ?")
+
+
 def test_dropped_connection_is_tried_again(gateway: Gateway, upstream: Recorder) -> None:
     upstream.script([CLOSE], answer(body=b'{"id":"msg"}'))
 

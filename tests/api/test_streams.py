@@ -227,6 +227,19 @@ def test_error_as_first_event_is_a_real_status_on_the_envelope(
     assert got.json()["error"] == "Grüße"
 
 
+def test_an_error_as_first_event_with_half_a_surrogate_pair(relay: Relay) -> None:
+    """A text that was cut to a length: JSON can say it, UTF-8 cannot."""
+    error = rb'{"type": "error", "error": {"type": "invalid_request_error", "message": "cut \ud83d"}}'
+    first = b"event: error\ndata: %b\n\n" % error
+    relay.upstream.script(stream(first), stream(first))
+
+    native = relay.gateway.call("POST", NATIVE, MESSAGE)
+    envelope = relay.gateway.call("POST", ENVELOPE, MESSAGE)
+
+    assert (native.status, native.body) == (400, error)
+    assert (envelope.status, envelope.json()["error"]) == (400, "cut ?")
+
+
 def test_error_in_mid_stream(relay: Relay) -> None:
     begin, rest = events(SHORT[:3]), event(OVERLOADED)
     relay.upstream.script(stream(begin, rest), stream(begin, rest))

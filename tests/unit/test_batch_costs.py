@@ -103,6 +103,17 @@ async def chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
+async def test_half_a_surrogate_pair_in_an_answer_is_paid_for(parts: Parts) -> None:
+    """A text that was cut to a length: JSON can say it, UTF-8 cannot."""
+    odd = line(1).replace(b'"end_turn"', b'"end_turn", "content": [{"type": "text", "text": "cut \\ud83d"}]')
+    assert odd != line(1)
+
+    passed = [chunk async for chunk in parts.costs.read_along(BATCH, chunks(odd + line(2), 100))]
+
+    assert b"".join(passed) == odd + line(2)
+    assert await parts.cost() == (HALF_PRICE, 2)
+
+
 @pytest.mark.parametrize("size", [1, 7, 100, 10_000])
 async def test_reading_the_results_books_the_batch(parts: Parts, size: int) -> None:
     passed = [chunk async for chunk in parts.costs.read_along(BATCH, chunks(RESULTS, size))]

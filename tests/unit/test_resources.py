@@ -178,6 +178,8 @@ def test_ids_that_a_batch_brings_forth_are_found():
     for name, found in (("container", ("containers", "container_1")), ("content", ("files", "file_1"))):
         line = json.dumps({"result": {"message": {name: message[name]}}}).encode()
         assert brought_forth_by_result(line) == {found}
+    half_a_pair = line.replace(b'"result"', rb'"custom_id": "\ud83d", "result"')
+    assert brought_forth_by_result(half_a_pair) == {("files", "file_1")}
     assert brought_forth_by_result(line[:-5]) == set()
     assert brought_forth_by_result(b'{"result":{"type":"errored","error":{"file_id":"file_1"}}}') == set()
 

@@ -192,6 +192,36 @@ def test_a_text_that_is_none_does_not_end_its_stream(odd: bytes, text: str) -> N
     assert whole_message(body)["content"][0]["text"].startswith(text)
 
 
+HALF = "cut \ud83d"
+"""Half a surrogate pair, as where a text was cut to a length; JSON can say it, UTF-8 cannot."""
+
+
+def test_half_a_pair_in_a_block_costs_the_message_nothing() -> None:
+    result = {"type": "web_search_tool_result", "content": [{"type": "web_search_result", "title": HALF}]}
+    block = {"type": "content_block_start", "index": 1, "content_block": result}
+
+    message = whole_message(events(SHORT[:-2]) + half_pair(block) + events(SHORT[-2:]))
+
+    assert [part["type"] for part in message["content"]] == ["text", "web_search_tool_result"]
+    assert message["content"][1]["content"][0]["title"] == "cut ?"
+
+
+@pytest.mark.parametrize("kind", [Meter, lambda: EnvelopeStream("req_1")], ids=["native", "envelope"])
+def test_half_a_pair_beside_the_usage(kind: Any) -> None:
+    stopped = {"stop_reason": "refusal", "stop_details": {"type": "refusal", "explanation": HALF}}
+    end = {"type": "message_delta", "delta": stopped, "usage": {"output_tokens": 89}}
+    meter = kind()
+
+    meter.feed(events(SHORT[:-2]) + half_pair(end) + events(SHORT[-1:]))
+
+    assert (meter.usage["output_tokens"], meter.stop_reason) == (89, "refusal")
+
+
+def half_pair(payload: dict[str, Any]) -> bytes:
+    """An event whose text is escaped, so that it may hold what UTF-8 cannot."""
+    return b"event: %b\ndata: %b\n\n" % (payload["type"].encode(), json.dumps(payload).encode())
+
+
 def test_the_last_event_with_blanks_around_its_end() -> None:
     """Anthropic pads events with blanks."""
     body = events(SHORT).replace(b'{"type":"message_stop"}', b'{"type":"message_stop"  }  ')
