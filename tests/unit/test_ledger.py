@@ -490,7 +490,7 @@ async def test_a_long_ledger_makes_neither_a_call_nor_a_report_costlier(tmp_path
         before = steps[0]
         for _ in range(50):
             ledger.settle(await begin(ledger), USAGE)
-        await store.flush()
+            await store.flush()  # how many go into one commit must not be the machine's affair
         return steps[0] - before
 
     async def steps_of_reports(store, _ledger):
