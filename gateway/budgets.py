@@ -199,10 +199,29 @@ class Balances:
         return {row[0]: Balance(*row) for row in session.cursor.fetchall()}
 
     def current(self, session: Session, found: Balance | None, key_id: str, day: str) -> Balance:
-        """The balance of a key for a call of a day: as it was found, begun, or reckoned anew."""
+        """The balance of a key for a call of a day: as it was found, begun, or reckoned anew.
+
+        A new day is reckoned as well: from before a change of BUDGET_TIMEZONE the ledger may know it already.
+        """
         if found is None:
             return self._open(session, key_id, day)
-        return self._reckon(session, key_id, day) if found.is_far_from(day) else found
+        outdated = found.day < day or found.is_far_from(day)
+        return self._reckon(session, key_id, day) if outdated else found
+
+    def put_back(self, session: Session, day: str, latest: str) -> None:
+        """Reckon anew, for a day, the balances whose own day has yet to come.
+
+        While BUDGET_TIMEZONE lay further east it was that day already; until it comes again they would hold
+        nothing.
+
+        Args:
+            session: the transaction.
+            day: today.
+            latest: the last day on which a replica's clock can be.
+        """
+        ahead = session.connection.execute(select(budgets.c.key_id).where(budgets.c.day > latest)).scalars()
+        found = self.load(session, ahead)
+        self.save(session, [self._reckon(session, key_id, day) for key_id in found])
 
     def _open(self, session: Session, key_id: str, day: str) -> Balance:
         """Begin a balance for a key that has none."""

@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 DELETED_AT_ONCE = 500
 """Rows that one step of the retention deletes: calls wait behind it no longer than behind another commit."""
 
+CLOCKS_DIFFER = 3600.0
+"""Seconds that the clocks of replicas may differ: a balance that is ahead by no more is another's."""
+
 STARTED = (
     "id",
     "request_id",
@@ -123,11 +126,15 @@ class Book:
         self._instance.forget(session, dead)
         return len(settlements)
 
+    def put_back(self, session: Session, now: float) -> None:
+        """Bring balances that are ahead of the calendar back to today, for the start."""
+        latest = self._calendar.day(now + CLOCKS_DIFFER)
+        self._balances.put_back(session, self._calendar.day(now), latest)
+
     def look(self, session: Session, key_id: str, budget: Budget, day: str) -> Refusal | None:
         """Say which budget of a key is used up; None when something is left of each."""
         found = self._balances.load(session, [key_id]).get(key_id)
         balance = self._balances.current(session, found, key_id, day)
-        balance.roll(day)
         balance.day_reserved = balance.month_reserved = 0
         return balance.refuse(budget, 0, self._calendar)
 
@@ -178,7 +185,6 @@ class Book:
         refusals: dict[int, Refusal] = {}
         for start in limited:
             balance = balances[start.key_id]
-            balance.roll(start.day)
             refusal = balance.refuse(start.budget, start.reserved, self._calendar)
             if refusal is None:
                 balance.reserve(start.day, start.reserved)

@@ -77,6 +77,7 @@ class Ledger:
         self._last_tick = 0
         self._pulse: asyncio.Task[None] | None = None
         store.write_now(self._book.recover)
+        store.write_now(self._book.put_back, now())
 
     @property
     def instance_id(self) -> int:

@@ -592,6 +592,43 @@ async def test_a_clock_that_was_wrong_for_a_while_leaves_the_budget_as_the_ledge
         await ledger.check_budget(who)
 
 
+async def test_a_zone_further_west_begins_with_what_its_day_has_spent(store, clock):
+    """BUDGET_TIMEZONE is changed between two starts, and it is the day before again."""
+    who = key(day=600_000_000, month=10 * DOLLAR)
+
+    async def spend(zone: str, moment: str) -> None:
+        clock.now = datetime.fromisoformat(moment).timestamp()
+        ledger = Ledger(store, PRICES, ZoneInfo(zone), clock)
+        try:
+            while True:
+                ledger.settle(await begin(ledger, who), cents(30))
+        except BudgetExhausted:
+            await ledger.close()
+
+    await spend("Pacific/Auckland", "2026-11-30T12:00:00+00:00")
+    assert (await balance(store, who)).day == "2026-12-01"
+    await spend("UTC", "2026-11-30T12:00:00+00:00")
+    assert await balance(store, who) == Balance(
+        who.id, "2026-11-30", 600_000_000, 0, "2026-11", 600_000_000, 0
+    )
+    await spend("UTC", "2026-12-01T12:00:00+00:00")  # a day whose budget was used up in Auckland
+    sums = await store.read(
+        lambda connection: connection.execute(select(usage_daily.c.day, usage_daily.c.cost)).all()
+    )
+    assert sorted(map(tuple, sums)) == [("2026-11-30", 600_000_000), ("2026-12-01", 600_000_000)]
+
+
+async def test_a_replica_that_starts_before_midnight_leaves_the_new_day_alone(ledger, store, clock):
+    who = key(day=DOLLAR)
+    clock.now = datetime.fromisoformat("2026-11-23T00:00:01+01:00").timestamp()
+    ledger.settle(await begin(ledger, who), cents(30))
+    before = await balance(store, who)
+    clock.now -= 2
+    late = Ledger(store, PRICES, ZoneInfo("Europe/Berlin"), clock)
+    assert await balance(store, who) == before
+    await late.close()
+
+
 async def test_a_balance_reckoned_anew_has_the_whole_month_of_its_key_alone(ledger, store, clock):
     who, other = key(day=DOLLAR, month=DOLLAR), key("other", day=DOLLAR, month=DOLLAR)
 
