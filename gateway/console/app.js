@@ -68,7 +68,7 @@ async function signIn(event) {
     $("main").focus({ preventScroll: true });
   } catch (error) {
     const unknown = error instanceof ApiError && error.status === 401;
-    askForKey(unknown ? "The gateway does not know this key." : explain(error));
+    askForKey(unknown ? "The gateway does not know this key, or it has expired." : explain(error));
     field.select();
   } finally {
     button.disabled = false;

@@ -31,7 +31,7 @@ def page(busy: Gateway, watched: Watched) -> Iterator[Page]:
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
-        ("sk-gw-nobody-has-this-key", "The gateway does not know this key."),
+        ("sk-gw-nobody-has-this-key", "The gateway does not know this key, or it has expired."),
         ("", "Enter a gateway key."),
         ("schlüssel", "That is no gateway key."),
     ],
