@@ -1,6 +1,6 @@
 // The apps' keys: make, change, rotate and revoke them. A key without gateway:admin sees itself alone.
 
-import { request } from "./api.js";
+import { explain, request } from "./api.js";
 import { $, copy, h, say } from "./dom.js";
 import { confirm } from "./confirm.js";
 import { dollars, moment, short } from "./format.js";
@@ -42,7 +42,7 @@ async function load(_event, after) {
     const page = await request("GET", `api/v1/keys?limit=${PAGE}${revoked}${after ? `&after_id=${after}` : ""}`);
     show(after ? [...shown, ...page.data] : page.data, page.has_more);
   } catch (error) {
-    say(error.message);
+    say(explain(error));
   }
 }
 

@@ -205,6 +205,15 @@ def test_a_refused_key_says_why(busy: Gateway, watched: Watched) -> None:
     assert "409" in watched.complaints[0]
 
 
+def test_a_gateway_that_is_gone_is_told_of_among_the_keys(busy: Gateway, watched: Watched) -> None:
+    page = sign_in(watched, busy)
+    page.route("**/api/v1/keys?*", lambda route: route.abort())
+
+    page.get_by_role("link", name="Keys").click()
+
+    expect(page.locator("#toast")).to_have_text("The gateway cannot be reached.")
+
+
 def test_a_key_without_rights_sees_itself(busy: Gateway, watched: Watched) -> None:
     _, key = new_app(busy, "guest", scopes=["messages"], budget={"usd_per_day": 3})
     page = sign_in(watched, busy, key)
