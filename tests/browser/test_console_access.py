@@ -85,6 +85,21 @@ def test_no_width_needs_sideways_scrolling(busy: Gateway, watched: Watched, widt
     assert page.locator("#key-dialog").evaluate("it => it.scrollWidth <= it.clientWidth")
 
 
+@pytest.mark.parametrize("width", [320, 1000, 1280])
+def test_a_long_name_leaves_room_for_what_stands_beside_it(
+    busy: Gateway, watched: Watched, width: int
+) -> None:
+    app, key = new_app(busy, f"{width} {'W' * 50}", models=["claude-haiku-*", "m" * 100])
+    said = {"model": "claude-haiku-4-5", "max_tokens": 10, "messages": [{"role": "user", "content": "Hello"}]}
+    assert app.call("POST", "/api/v1/messages/create", said).status == 200
+    watched.page.set_viewport_size({"width": width, "height": 800})
+    page = sign_in(watched, busy, key)
+    for view, table in (("requests", "#calls"), ("keys", "#key-table")):
+        open_view(page, view)
+        card = page.locator(".card", has=page.locator(table))
+        assert card.evaluate("it => it.scrollWidth <= it.clientWidth"), view
+
+
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_costs_far_below_a_cent_have_room(busy: Gateway, watched: Watched, width: int) -> None:
     app, key = new_app(busy, f"frugal {width}")
