@@ -7,7 +7,7 @@ nano-dollars. No binary fraction is involved.
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -92,6 +92,10 @@ class Decimals(NamedTuple):
         return Rates(*map(int, scaled))
 
 
+_ROW = frozenset(("ids", "from", *Decimals._fields, "above", "large", "fast", "source", "checked"))
+_CLOSED = frozenset(("multipliers", "tools"))
+
+
 class PriceTable:
     """Prices by model and day.
 
@@ -137,7 +141,9 @@ class PriceTable:
         try:
             if override is not None and override.is_file():
                 name = str(override)
-                table = _merge(table, tomllib.loads(override.read_text("utf-8")))
+                own = tomllib.loads(override.read_text("utf-8"))
+                _check_names(own, table)
+                table = _merge(table, own)
             return cls(table)
         except (PriceError, tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
             raise PriceError(f"{name}: {fault}") from fault
@@ -277,7 +283,7 @@ class PriceTable:
 
     def _row(self, table: Mapping[str, Any]) -> Row:
         ids, since = table["ids"], table["from"]
-        if not isinstance(since, date) or not ids:
+        if not isinstance(since, date) or not isinstance(ids, list) or not ids:
             raise PriceError(f"{ids}: `from` must be a date and `ids` a list")
         if ("above" in table) != ("large" in table):
             raise PriceError(f"{ids}: `above` and [model.large] belong together")
@@ -336,6 +342,29 @@ def nanodollars(amount: Decimal) -> int:
 def _on(rows: list[Row], day: date) -> Row:
     """The row that holds on a day; before the first one, the first."""
     return next((row for row in reversed(rows) if row.since <= day), rows[0])
+
+
+def _check_names(own: dict[str, Any], shipped: dict[str, Any]) -> None:
+    """Refuse what means nothing here: a misspelt price would be no price."""
+    _check_table(None, own, shipped)
+    for name, table in shipped.items():
+        if isinstance(table, dict):
+            _check_table(name, own.get(name, {}), table if name in _CLOSED else None)
+    rows = own.get("model", [])
+    if not isinstance(rows, list):
+        raise PriceError("a model's row begins with [[model]], in two pairs of brackets")
+    for row in rows:
+        _check_table("model", row, _ROW)
+        for part in {"large", "fast"} & row.keys():
+            _check_table(f"model.{part}", row[part], Decimals._fields)
+
+
+def _check_table(name: str | None, table: object, known: Container[str] | None) -> None:
+    if not isinstance(table, dict):
+        raise PriceError(f"{name} must be a table")
+    unknown = None if known is None else next((each for each in table if each not in known), None)
+    if unknown is not None:
+        raise PriceError(f"{unknown} is unknown" + (f" in [{name}]" if name else ""))
 
 
 def _merge(shipped: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -496,6 +496,21 @@ def test_without_an_override_the_shipped_table_holds(tmp_path):
             '[model.fast]\ninput="0.0000000001"\noutput="1"',
             "more than nine decimals",
         ),
+        ('[[models]]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"', "models is unknown"),
+        ('[model]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"', r"\[\[model\]\]"),
+        ('[[model]]\nids="a"\nfrom=2026-01-01\ninput="3"\noutput="1"', "`ids` a list"),
+        (
+            '[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"\ncache_reads="1"',
+            r"cache_reads is unknown in \[model\]",
+        ),
+        (
+            '[[model]]\nids=["a"]\nfrom=2026-01-01\ninput="3"\noutput="1"\n'
+            '[model.fast]\ninput="1"\noutput="1"\ncached="1"',
+            r"cached is unknown in \[model.fast\]",
+        ),
+        ('[multipliers]\nbatch="0.4"', r"batch is unknown in \[multipliers\]"),
+        ('[tools]\nweb_search="8"', r"web_search is unknown in \[tools\]"),
+        ("regions=3", "regions must be a table"),
     ],
 )
 def test_a_faulty_override_is_refused_with_its_place(tmp_path, text, reason):
