@@ -32,11 +32,11 @@ export function editKey(key) {
     $("key-form").onsubmit = async (event) => {
       event.preventDefault();
       if (!$("key-form").reportValidity()) return;
+      const body = key ? changes(key, read()) : filled(read());
+      if (!Object.keys(body).length) return dialog.close(); // all is as it was
       $("key-save").disabled = true;
       try {
-        result = key
-          ? await request("PATCH", `api/v1/keys/${key.id}`, { body: changes(key, read()) })
-          : await request("POST", "api/v1/keys", { body: filled(read()) });
+        result = await (key ? request("PATCH", `api/v1/keys/${key.id}`, { body }) : request("POST", "api/v1/keys", { body }));
         dialog.close();
       } catch (error) {
         $("key-error").textContent = explain(error);

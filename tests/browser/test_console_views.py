@@ -190,6 +190,16 @@ def test_the_life_of_a_key(busy: Gateway, page: Page) -> None:
     assert row.get_by_role("button").count() == 0
 
 
+def test_a_key_that_is_saved_as_it_was_stays_so(busy: Gateway, watched: Watched, page: Page) -> None:
+    new_app(busy, "unchanged", models=["claude-haiku-*"], expires_at="2099-01-02T03:04:05Z")
+    open_view(page, "keys")
+    page.get_by_role("button", name="Edit unchanged").click()
+    page.get_by_role("button", name="Save").click()
+
+    expect(page.locator("#key-dialog")).to_be_hidden()
+    assert not [method for method, _ in watched.requests if method == "PATCH"]
+
+
 def test_a_refused_key_says_why(busy: Gateway, watched: Watched) -> None:
     page = sign_in(watched, busy)
     open_view(page, "keys")
