@@ -48,8 +48,12 @@ async function load(_event, after) {
 
 function show(keys, more) {
   shown = keys;
-  $("key-table").tBodies[0].replaceChildren(...keys.map(row));
-  $("key-table").hidden = keys.length === 0;
+  const table = $("key-table");
+  const held = table.contains(document.activeElement) ? document.activeElement.ariaLabel : null;
+  table.tBodies[0].replaceChildren(...keys.map(row));
+  // Who goes by keyboard stays at the button just used, or comes to a place nearby.
+  if (held) ([...table.querySelectorAll("button")].find((button) => button.ariaLabel === held) ?? $("new-key")).focus();
+  table.hidden = keys.length === 0;
   $("keys-empty").hidden = keys.length > 0;
   $("more-keys").hidden = !more;
 }

@@ -130,6 +130,24 @@ def test_costs_far_below_a_cent_have_room(busy: Gateway, watched: Watched, width
         assert all(one[1] < other[0] for one, other in pairwise(labels))
 
 
+def test_who_goes_by_keys_keeps_their_place_among_the_keys(busy: Gateway, page: Page) -> None:
+    new_app(busy, "by keyboard")
+    open_view(page, "keys")
+
+    rotate = page.get_by_role("button", name="Rotate by keyboard")
+    rotate.press("Enter")
+    page.get_by_role("button", name="Rotate", exact=True).press("Enter")
+    with page.expect_response("**/api/v1/keys?*") as loaded:
+        page.get_by_role("button", name="I have stored it").press("Enter")
+    loaded.value.finished()
+    page.wait_for_function("() => document.activeElement.ariaLabel === 'Rotate by keyboard'")
+
+    page.get_by_role("button", name="Revoke by keyboard").press("Enter")
+    page.get_by_role("button", name="Revoke", exact=True).press("Enter")
+    expect(page.get_by_role("button", name="Revoke by keyboard")).to_have_count(0)
+    expect(page.get_by_role("button", name="New key")).to_be_focused()
+
+
 def test_everything_can_be_reached_by_keys_and_seen_when_it_is(page: Page) -> None:
     ask(page, "Hello")
     reached = set()
