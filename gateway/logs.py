@@ -191,7 +191,7 @@ class RequestLog:
                 handler.acquire()
                 try:
                     _write(handler, lines)
-                except Exception:  # a terminal that is gone keeps no line from the file
+                except Exception:  # a full disk, or nobody reads stdout: the others get their lines
                     handler.handleError(logging.makeLogRecord({"msg": "The lines of requests"}))
                 finally:
                     handler.release()
