@@ -11,7 +11,8 @@ from gateway.cli_database import open_existing
 from gateway.cli_output import print_json, table
 from gateway.settings import Settings
 
-COLUMNS = ("key", "model", "day")
+COLUMNS = ("key", "key_id", "model", "day")
+SHOWN = ("key", "model", "day")
 
 
 def add_to(commands: Commands) -> None:
@@ -26,9 +27,9 @@ def add_to(commands: Commands) -> None:
     parser.add_argument(
         "--group-by",
         type=_columns,
-        default=COLUMNS,
+        default=SHOWN,
         metavar="COLUMNS",
-        help=f"what the rows tell apart (default: {','.join(COLUMNS)})",
+        help=f"what the rows tell apart, of {','.join(COLUMNS)} (default: {','.join(SHOWN)})",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.epilog = "Days are those of BUDGET_TIMEZONE."

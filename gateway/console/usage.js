@@ -150,8 +150,8 @@ async function showBudgets() {
     $("budgets").replaceChildren(h("p", { class: "empty" }, "No key has a budget."));
     return;
   }
-  const month = await request("GET", `api/v1/usage?from=${last.slice(0, 8)}01&to=${last}&group_by=key,day`);
-  const spent = (key, from) => sum(month.rows.filter((row) => row.key === key.name && row.day >= from).map((row) => Number(row.cost_usd)));
+  const month = await request("GET", `api/v1/usage?from=${last.slice(0, 8)}01&to=${last}&group_by=key_id,day`);
+  const spent = (key, from) => sum(month.rows.filter((row) => row.key_id === key.id && row.day >= from).map((row) => Number(row.cost_usd)));
   const line = (key, period, used, limit) => {
     if (limit === null) return null;
     const text = `${dollars(used)} of ${dollars(limit)} ${period}`;

@@ -10,8 +10,8 @@ from gateway.prices import dollars
 from gateway.store import Store
 from gateway.store.tables import calls, usage_daily
 
-Column = Literal["key", "model", "day"]
-COLUMNS: tuple[Column, ...] = ("key", "model", "day")
+Column = Literal["key", "key_id", "model", "day"]
+COLUMNS: tuple[Column, ...] = ("key", "key_id", "model", "day")
 
 _SUMS = {
     "requests": "requests",
@@ -22,7 +22,8 @@ _SUMS = {
     "cost_usd": "cost",
     "estimated_requests": "estimated_requests",
 }
-_SOURCES = {"key": "key_id", "model": "model", "day": "day"}
+_ORDER: tuple[Column, ...] = ("day", "key", "key_id", "model")
+_SOURCES = {"key": "key_id", "key_id": "key_id", "model": "model", "day": "day"}
 
 
 async def usage_report(
@@ -31,7 +32,7 @@ async def usage_report(
     *,
     first: date | None = None,
     last: date | None = None,
-    group_by: Collection[Column] = COLUMNS,
+    group_by: Collection[Column] = ("key", "model", "day"),
     key_id: str | None = None,
 ) -> dict[str, Any]:
     """Add up usage and cost.
@@ -57,7 +58,7 @@ async def usage_report(
         _add(sums, _group(columns, row, name), (row[-1], *[0] * (len(_SUMS) - 1)))
     total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(_SUMS)
     order = sorted(
-        sums, key=lambda group: [group[columns.index(c)] for c in ("day", "key", "model") if c in columns]
+        sums, key=lambda group: [group[columns.index(c)] for c in _ORDER if c in columns]
     )
     rows = [{**dict(zip(columns, group, strict=True)), **_shown(sums[group])} for group in order]
     return {"rows": rows, "total": _shown(total)}

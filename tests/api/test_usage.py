@@ -98,7 +98,12 @@ def test_an_admin_sees_all(sandboxed: Gateway, apps: Apps) -> None:
 
 @pytest.mark.parametrize(
     ("query", "columns"),
-    [("group_by=key", ("key",)), ("group_by=day,model", ("model", "day")), ("group_by=model", ("model",))],
+    [
+        ("group_by=key", ("key",)),
+        ("group_by=day,model", ("model", "day")),
+        ("group_by=model", ("model",)),
+        ("group_by=key_id,day,key,model", ("key", "key_id", "model", "day")),
+    ],
 )
 def test_only_the_columns_asked_for_appear(apps: Apps, query: str, columns: tuple[str, ...]) -> None:
     data = report(apps.kitchen, query)
@@ -159,10 +164,14 @@ def test_a_key_of_any_scope_may_ask(sandboxed: Gateway) -> None:
 
 def test_a_revoked_key_keeps_its_name(sandboxed: Gateway, apps: Apps) -> None:
     sandboxed.call("DELETE", f"/api/v1/keys/{apps.study_id}")
+    made = sandboxed.call("POST", "/api/v1/keys", {"name": "usage study"}).json()["data"]
+    ask(Client(sandboxed.url, made["key"]), SONNET)
 
     rows = report(sandboxed, "group_by=key")["rows"]
-
-    assert next(row for row in rows if row["key"] == "usage study")["requests"] == 2
+    assert next(row for row in rows if row["key"] == "usage study")["requests"] == 3
+    rows = report(sandboxed, "group_by=key_id,key")["rows"]
+    apart = {row["key_id"]: row["requests"] for row in rows if row["key"] == "usage study"}
+    assert apart == {apps.study_id: 2, made["id"]: 1}
 
 
 CALLS = "/api/v1/usage/calls"

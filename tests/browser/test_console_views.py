@@ -133,6 +133,19 @@ def test_budgets_are_bars(busy: Gateway, page: Page) -> None:
         expect(page.get_by_role("meter", name=name)).to_be_visible()
 
 
+def test_a_key_with_the_name_of_a_revoked_one_begins_with_its_whole_budget(busy: Gateway, page: Page) -> None:
+    body = {"model": "claude-haiku-4-5", "messages": [{"role": "user", "content": "Hello"}]}
+    former, _ = new_app(busy, "loft", budget={"usd_per_day": 1})
+    assert former.call("POST", "/api/v1/messages/create", body).status == 200
+    own = former.call("GET", "/api/v1/keys/self").json()["data"]
+    busy.call("DELETE", f"/api/v1/keys/{own['id']}")
+    new_app(busy, "loft", budget={"usd_per_day": 1})
+
+    open_view(page, "usage")
+
+    expect(page.get_by_role("meter", name="loft, today")).to_have_attribute("aria-valuenow", "0")
+
+
 def test_the_life_of_a_key(busy: Gateway, page: Page) -> None:
     open_view(page, "keys")
     page.get_by_role("button", name="New key").click()
