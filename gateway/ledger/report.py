@@ -57,9 +57,7 @@ async def usage_report(
     for row in running:
         _add(sums, _group(columns, row, name), (row[-1], *[0] * (len(_SUMS) - 1)))
     total = [sum(column) for column in zip(*sums.values(), strict=True)] or [0] * len(_SUMS)
-    order = sorted(
-        sums, key=lambda group: [group[columns.index(c)] for c in _ORDER if c in columns]
-    )
+    order = sorted(sums, key=lambda group: [group[columns.index(c)] for c in _ORDER if c in columns])
     rows = [{**dict(zip(columns, group, strict=True)), **_shown(sums[group])} for group in order]
     return {"rows": rows, "total": _shown(total)}
 
