@@ -122,10 +122,14 @@ class Client:
         if body is not None and not names & {"content-length", "transfer-encoding"}:
             fields.append(("content-length", str(len(body))))
         connection = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
-        connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
-        for name, value in fields:
-            connection.putheader(name, value)
-        connection.endheaders(body)
+        try:
+            connection.putrequest(method, target, skip_host="host" in names, skip_accept_encoding=True)
+            for name, value in fields:
+                connection.putheader(name, value)
+            connection.endheaders(body)
+        except BaseException:  # such as a server that is killed between accepting and reading
+            connection.close()
+            raise
         return connection
 
     def raw(self, data: bytes, timeout: float = TIMEOUT) -> bytes:
