@@ -122,9 +122,14 @@ class Balance:
     month_spent: int = 0
     month_reserved: int = 0
 
-    def is_far_from(self, day: str) -> bool:
-        """Whether more than a day lies between: a clock was wrong, or it was long ago."""
-        return day != self.day and abs(date.fromisoformat(day) - date.fromisoformat(self.day)) > _ONE_DAY
+    def is_for(self, day: str) -> bool:
+        """Whether a call of a day belongs to it: it is of that day, or of the next, where a replica may be.
+
+        Otherwise a new day has begun, or a clock was wrong.
+        """
+        if self.day <= day:
+            return self.day == day
+        return date.fromisoformat(self.day) - date.fromisoformat(day) <= _ONE_DAY
 
     def roll(self, day: str) -> None:
         """Begin new windows when their time has come."""
@@ -205,8 +210,7 @@ class Balances:
         """
         if found is None:
             return self._open(session, key_id, day)
-        outdated = found.day < day or found.is_far_from(day)
-        return self._reckon(session, key_id, day) if outdated else found
+        return found if found.is_for(day) else self._reckon(session, key_id, day)
 
     def put_back(self, session: Session, day: str, latest: str) -> None:
         """Reckon anew, for a day, the balances whose own day has yet to come.
