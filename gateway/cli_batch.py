@@ -15,7 +15,7 @@ from gateway.cli_files import PIPE, output
 from gateway.cli_output import Progress, print_json, size
 from gateway.faults import OperatorFault
 from gateway.healthcheck import own_url, unverified
-from gateway.settings import Settings
+from gateway.settings import Settings, split_url
 
 SECONDS = 60.0
 """How long each step of a call may take."""
@@ -75,18 +75,7 @@ def wait(options: Namespace) -> int:
         options.url or _own_url(settings), _key(settings, options.key_file), local=not options.url
     )
     path = f"/api/v1/batches/{quote(options.batch, safe='')}"
-    with Progress("Batch") as progress:
-        batch, answered = gateway.get(path), time.monotonic()
-        while batch.get("processing_status") != "ended":
-            counts = batch.get("request_counts") or {}
-            total = sum(counts.values())
-            progress.count(total - counts.get("processing", 0), total)
-            time.sleep(options.every)
-            try:
-                batch, answered = gateway.get(path), time.monotonic()
-            except _UnavailableError:
-                if time.monotonic() - answered > AWAY:
-                    raise
+    batch = _ended(gateway, path, options.every)
     written = None
     if options.output is not None:
         with Progress("Results") as progress:
@@ -104,6 +93,23 @@ def wait(options: Namespace) -> int:
     if written is not None:
         print(f"{options.output}: {size(written)}")
     return 0
+
+
+def _ended(gateway: "_Gateway", path: str, every: float) -> dict[str, Any]:
+    """The batch, once it has ended. A gateway that is not there from the beginning is not waited for."""
+    batch, answered = gateway.get(path), time.monotonic()
+    with Progress("Batch") as progress:
+        while batch.get("processing_status") != "ended":
+            counts = batch.get("request_counts") or {}
+            total = sum(counts.values())
+            progress.count(total - counts.get("processing", 0), total)
+            time.sleep(every)
+            try:
+                batch, answered = gateway.get(path), time.monotonic()
+            except _UnavailableError:
+                if time.monotonic() - answered > AWAY:
+                    raise
+    return batch
 
 
 class _Gateway:
@@ -223,8 +229,8 @@ def _key(settings: Settings, file: Path | None) -> str:
 
 def _address(text: str) -> str:
     try:
-        url = urlsplit(text)
-        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+        url = split_url(text, "https", "http")
+        usable = bool(url.hostname) and url.port != 0
     except ValueError:
         usable = False
     if not usable:

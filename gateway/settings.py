@@ -47,8 +47,12 @@ class SettingsError(OperatorFault):
         super().__init__("\n".join(self.faults))
 
 
-def _split_url(url: str, *schemes: str) -> SplitResult:
-    # The message leaves the URL out: it may hold a password.
+def split_url(url: str, *schemes: str) -> SplitResult:
+    """The parts of a URL.
+
+    Raises:
+        ValueError: another scheme, or an impossible port; told without the URL, which may hold a password.
+    """
     parts = urlsplit(url)
     if parts.scheme not in schemes:
         raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
@@ -60,7 +64,7 @@ def _split_url(url: str, *schemes: str) -> SplitResult:
 
 
 def _base_url(url: str) -> str:
-    parts = _split_url(url, "https", "http")
+    parts = split_url(url, "https", "http")
     if not parts.hostname:
         raise ValueError("must name a host")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -75,7 +79,7 @@ def _database_url(url: SecretStr) -> SecretStr:
 
 
 def _webhook_url(url: SecretStr) -> SecretStr:
-    parts = _split_url(url.get_secret_value(), "https", "http")
+    parts = split_url(url.get_secret_value(), "https", "http")
     if not parts.hostname or parts.username or parts.password or parts.fragment:
         raise ValueError("must name a host, and hold no user, password or fragment")
     return url
@@ -94,7 +98,7 @@ def _webhook_secret(secret: SecretStr) -> SecretStr:
 
 
 def _storage_url(url: SecretStr) -> SecretStr:
-    _split_url(url.get_secret_value(), "memory", "redis", "rediss")
+    split_url(url.get_secret_value(), "memory", "redis", "rediss")
     return url
 
 
@@ -102,7 +106,7 @@ def _origin(value: str) -> str:
     # What browsers send in `Origin`: scheme, host and port, nothing after (RFC 6454, section 6.2).
     value = value.lower()  # and as they write them
     if value != "*":
-        parts = _split_url(value, "https", "http")
+        parts = split_url(value, "https", "http")
         if not parts.hostname or value != f"{parts.scheme}://{parts.netloc}":
             raise ValueError(f"{value} is no origin such as https://app.example.com")
     return value
